@@ -1,0 +1,9 @@
+//! everleaf keeps TLS certificates alive on servers and edge fleets.
+//!
+//! The code map, with the rules that hold between the modules, is `ARCHITECTURE.md`.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod ports;
+pub mod types;
