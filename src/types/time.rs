@@ -15,8 +15,8 @@ pub struct Timestamp(i64);
 #[error("{0:?} is not an RFC 3339 time")]
 pub struct InvalidTimestamp(String);
 
-/// The last instant of year 9999, the most RFC 3339 (and X.509) can say.
-const LAST_MILLIS: i64 = 253_402_300_799_000;
+/// The last instant that can be written in every time zone; X.509's "no end" (the last of 9999) is clamped to it.
+const LAST_MILLIS: i64 = 253_402_207_200_000;
 /// The first instant of year 1, the least RFC 3339 can say without a sign.
 const FIRST_MILLIS: i64 = -62_135_596_800_000;
 
