@@ -185,6 +185,31 @@ pub trait Memory {
     fn install_seed(&self) -> Result<[u8; 32], Failure>;
 }
 
+/// What is kept of an account, so that a CA's account is registered once and found again (invariant I7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAccount {
+    /// The directory it belongs to.
+    pub directory: String,
+    /// Its private key: PKCS#8 DER in base64url without padding.
+    pub key_pkcs8: Secret,
+    /// Its URL; `None` until the CA's reply to the registration is known.
+    pub url: Option<String>,
+}
+
+/// ACME accounts: `accounts/ISSUER/credentials.json`, 0600. The key is durable before any request signed with it.
+pub trait AccountStore {
+    /// What is kept for `issuer` at the directory with this URL.
+    ///
+    /// # Errors
+    /// The I/O error; code `account:damaged` when something is there that cannot be read: never register anew over it.
+    fn load(&self, issuer: &IssuerName, directory: &str) -> Result<Option<StoredAccount>, Failure>;
+    /// Keeps `account`, durably. An account of another directory under the same issuer name stays beside it.
+    ///
+    /// # Errors
+    /// The I/O error; code `account:other_key` when another key is already kept for this directory.
+    fn save(&self, issuer: &IssuerName, account: &StoredAccount) -> Result<(), Failure>;
+}
+
 /// Private keys and the requests signed with them. A key is on disk, synced, before anybody hears its name.
 pub trait Keys {
     /// Makes a key and stores it, 0600 from its first instant.
