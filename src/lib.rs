@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod pki;
 pub mod ports;
 pub mod types;
