@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod net;
 pub mod pki;
 pub mod ports;
 pub mod types;

@@ -1,0 +1,3 @@
+//! How everleaf speaks to the network: one bounded HTTP client and one resolver, for ACME, webhooks, CRLs and self-checks.
+
+pub mod dns;
