@@ -8,5 +8,6 @@ pub mod config;
 pub mod disk;
 pub mod net;
 pub mod pki;
+pub mod hook;
 pub mod ports;
 pub mod types;

@@ -1,0 +1,124 @@
+//! What a hook prints: cut, cleaned, logged line by line.
+
+use crate::types::{MAX_FOREIGN_TEXT, Printable};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// What is logged of one hook, and kept of its standard output. More says nothing that the end does not say better.
+const MAX_OUTPUT: usize = 64 * 1024;
+/// The last lines kept for a failure's details: enough for `nginx -t` or a stack of ssh messages.
+const LAST_LINES: usize = 20;
+/// One read from a pipe.
+const CHUNK: usize = 16 * 1024;
+
+/// One of the two streams.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// What was printed, both streams in the order they were read.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    /// The beginning of standard output, at most 64 KiB.
+    pub(super) stdout: Vec<u8>,
+    /// The last lines of both streams.
+    pub(super) last: VecDeque<Printable>,
+    place: String,
+    partial: [Vec<u8>; 2],
+    logged: usize,
+    dropped_lines: u64,
+}
+
+impl Output {
+    pub(super) fn new(place: &str) -> Self {
+        Self { place: place.to_owned(), ..Self::default() }
+    }
+
+    /// Takes the unfinished last lines too, and says how much was not logged.
+    pub(super) fn finish(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.partial[stream as usize].is_empty() {
+                self.end_of_line(stream);
+            }
+        }
+        if self.dropped_lines > 0 {
+            tracing::info!(place = %self.place, "{} more lines are not logged", self.dropped_lines);
+        }
+    }
+
+    fn feed(&mut self, stream: Stream, bytes: &[u8]) {
+        if matches!(stream, Stream::Stdout) {
+            let room = MAX_OUTPUT - self.stdout.len();
+            self.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+        for (index, piece) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            if index > 0 {
+                self.end_of_line(stream);
+            }
+            let partial = &mut self.partial[stream as usize];
+            let room = MAX_FOREIGN_TEXT - partial.len();
+            partial.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+    }
+
+    fn end_of_line(&mut self, stream: Stream) {
+        let line = std::mem::take(&mut self.partial[stream as usize]);
+        let line = Printable::new(String::from_utf8_lossy(&line).trim_end());
+        if line.is_empty() {
+            return;
+        }
+        self.logged += line.as_str().len();
+        if self.logged <= MAX_OUTPUT {
+            tracing::info!(place = %self.place, "{line}");
+        } else {
+            self.dropped_lines += 1;
+        }
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+}
+
+/// Reads `pipe` to its end, whatever its length: a hook must not block because nobody reads.
+pub(super) async fn drain(pipe: Option<impl AsyncRead + Unpin>, stream: Stream, output: &RefCell<Output>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
+        output.borrow_mut().feed(stream, &chunk[..count]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_joined_across_reads_and_bounded() {
+        let mut output = Output::new("here");
+        output.feed(Stream::Stdout, b"one\ntw");
+        output.feed(Stream::Stderr, b"\x1b[31mwarn\n");
+        output.feed(Stream::Stdout, b"o\n\n");
+        output.feed(Stream::Stdout, &b"x".repeat(1 << 20));
+        output.finish();
+        let last: Vec<_> = output.last.iter().map(Printable::as_str).collect();
+        assert_eq!(last[..3], ["one", "[31mwarn", "two"]);
+        assert!(last[3].len() <= MAX_FOREIGN_TEXT && last[3].starts_with("xxx"));
+        assert_eq!(output.stdout.len(), MAX_OUTPUT);
+    }
+
+    #[test]
+    fn a_flood_is_not_logged_and_its_end_is_kept() {
+        let mut output = Output::new("here");
+        for line in 0..100_000 {
+            output.feed(Stream::Stdout, format!("line {line}\n").as_bytes());
+        }
+        output.finish();
+        assert_eq!(output.last.len(), LAST_LINES);
+        assert_eq!(output.last.back().map(Printable::as_str), Some("line 99999"));
+        assert!(output.dropped_lines > 90_000);
+    }
+}

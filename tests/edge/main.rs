@@ -1,0 +1,7 @@
+//! Everleaf's edges on real parts: hooks as processes, `hooks/deploy-ssh` over a real sshd, a recording systemd, a webhook's
+//! receiver.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+
+mod hooks;
+mod support;
