@@ -5,13 +5,21 @@
 #![cfg(test)]
 #![expect(dead_code, unused_imports, reason = "each test binary uses only a part of it")]
 
+mod bind;
+mod edges;
 mod http;
 mod pebble;
 mod process;
+mod relay;
+mod sshd;
 
+pub(crate) use bind::{Bind, BindOptions};
+pub(crate) use edges::{HaProxy, Nginx, SServer, run_command};
 pub(crate) use http::{Reply, get, post, request};
 pub(crate) use pebble::{Challtestsrv, Pebble, PebbleOptions, Validation};
 pub(crate) use process::{Daemon, free_port, host, hosts, repository, require, run, scratch, wait_until};
+pub(crate) use relay::Relay;
+pub(crate) use sshd::Sshd;
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

@@ -5,7 +5,7 @@ use nix::unistd::Pid;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -144,18 +144,14 @@ impl Daemon {
             ended = self.child.try_wait().expect("the child can be asked");
             ended.is_some() || ready()
         });
-        // A server that cannot have its port ends within moments of another one's answer there.
-        if answered && ended.is_none() {
-            std::thread::sleep(Duration::from_millis(20));
-            ended = self.child.try_wait().expect("the child can be asked");
-        }
         assert!(ended.is_none(), "{} ended at once ({ended:?}):\n{}", self.what, self.log());
         assert!(answered, "{} was not ready within {READY:?}:\n{}", self.what, self.log());
     }
 
-    /// Waits until the child accepts connections at `address`.
+    /// Waits until the child, and not somebody else, listens at `address`.
     pub(crate) fn await_port(&mut self, address: SocketAddr) {
-        self.await_ready(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok());
+        let pid = self.pid();
+        self.await_ready(|| listens(pid, address));
     }
 
     /// Its process id.
@@ -205,6 +201,35 @@ impl Drop for Daemon {
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
     }
+}
+
+/// Whether `pid` or a descendant of it has a socket that listens at `address` (IPv4).
+fn listens(pid: u32, address: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = address.ip() else { panic!("the rig listens on IPv4") };
+    // /proc/net/tcp shows the address as the kernel's 32-bit number and the state LISTEN as 0A.
+    let place = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let inodes: Vec<String> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.get(1) == Some(&place.as_str()) && fields.get(3) == Some(&"0A"))
+        .filter_map(|fields| Some(format!("socket:[{}]", fields.get(9)?)))
+        .collect();
+    !inodes.is_empty() && family(pid).iter().any(|member| holds(*member, &inodes))
+}
+
+fn holds(pid: u32, sockets: &[String]) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    open.flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+}
+
+/// `pid` and its children, grandchildren and so on.
+fn family(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    std::iter::once(pid).chain(children.flat_map(family)).collect()
 }
 
 fn require_program(command: &Command) -> PathBuf {

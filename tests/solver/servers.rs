@@ -1,6 +1,8 @@
 //! The rig itself: what its servers promise to the other tests.
 
-use crate::rig::{self, Pebble, PebbleOptions};
+use crate::rig::{self, Bind, BindOptions, HaProxy, Nginx, Pebble, PebbleOptions, SServer, Sshd};
+use std::net::SocketAddr;
+use std::process::Command;
 
 #[test]
 fn pebble_offers_ari_and_profiles_and_a_restart_makes_a_new_ca() {
@@ -23,4 +25,66 @@ fn challtestsrv_serves_tokens() {
     pebble.challenges.add_http01("token", "token.thumbprint");
     let served = rig::get(pebble.http01(), "a.example", "/.well-known/acme-challenge/token").unwrap();
     assert_eq!((served.status, served.body.trim()), (200, "token.thumbprint"));
+}
+
+#[test]
+fn nginx_and_haproxy_serve_a_new_certificate_after_a_reload_and_not_before() {
+    let dir = rig::scratch("edges");
+    let file = |name: &str| dir.path().join(name);
+    let put = |certificate: &(String, String)| {
+        std::fs::write(file("cert.pem"), &certificate.0).unwrap();
+        std::fs::write(file("key.pem"), &certificate.1).unwrap();
+        std::fs::write(file("bundle.pem"), format!("{}{}", certificate.1, certificate.0)).unwrap();
+    };
+    put(&rig::self_signed(&["a.example"]));
+    let [one, two, three] = rig::hosts().map(|host| SocketAddr::from((host, rig::free_port())));
+    let nginx = Nginx::start(&Nginx::tls(one, &file("cert.pem"), &file("key.pem")), one);
+    let frontend = format!("frontend f\n    bind {two} ssl crt {}\n", file("bundle.pem").display());
+    let haproxy = HaProxy::start("", &frontend, two);
+    let both = |expected: &str| {
+        for address in [one, two] {
+            assert_eq!(rig::openssl_serial(address, "a.example").as_deref(), Some(expected), "{address}");
+        }
+    };
+    let first = rig::openssl_serial(one, "a.example").unwrap();
+    both(&first);
+
+    let second = rig::self_signed(&["a.example"]);
+    put(&second);
+    both(&first);
+    nginx.reload();
+    haproxy.reload();
+    let server = SServer::start(three, &second.0, "", &second.1, &[]);
+    let second = rig::openssl_serial(server.address(), "a.example").unwrap();
+    assert_ne!(first, second);
+    both(&second);
+    rig::run_command(&nginx.check_command());
+    rig::run_command(&haproxy.check_command());
+}
+
+#[test]
+fn a_foreign_process_on_the_port_is_noticed() {
+    let address = SocketAddr::from((rig::host(), rig::free_port()));
+    let _foreign = std::net::TcpListener::bind(address).unwrap();
+    let (cert, key) = rig::self_signed(&["a.example"]);
+    let started = std::panic::catch_unwind(|| SServer::start(address, &cert, "", &key, &[]));
+    assert!(started.is_err(), "somebody else's port was taken for the server's");
+}
+
+#[test]
+fn sshd_lets_the_rigs_own_key_in() {
+    let sshd = Sshd::start();
+    let mut ssh = Command::new("ssh");
+    let said = rig::run(ssh.arg("-F").arg(sshd.client_config()).args(["edge", "echo", "here"]), None);
+    assert_eq!(said, "here\n");
+}
+
+#[test]
+fn bind_takes_updates() {
+    let address = SocketAddr::from((rig::host(), rig::free_port()));
+    let records = format!("@ IN NS ns1\nns1 IN A {}\n", rig::host());
+    let bind = Bind::start(&BindOptions { address, zones: vec![("zone.example".to_owned(), records)] });
+    assert!(bind.txt("a.zone.example").is_empty());
+    bind.update("update add a.zone.example. 60 TXT value");
+    assert_eq!(bind.txt("a.zone.example"), ["value"]);
 }

@@ -1,0 +1,84 @@
+//! An sshd of its own, with keys and a client configuration of its own.
+
+use super::process::{Daemon, free_port, host, require, run, scratch};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A running sshd that lets the test's own key in, as the test's own user.
+pub(crate) struct Sshd {
+    daemon: Daemon,
+    address: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+impl Sshd {
+    /// Starts it at a free port.
+    pub(crate) fn start() -> Self {
+        let dir = scratch("sshd");
+        let address = SocketAddr::from((host(), free_port()));
+        for key in ["host_key", "user_key"] {
+            let mut keygen = Command::new(require("ssh-keygen"));
+            run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join(key)), None);
+        }
+        let public = |name: &str| fs::read_to_string(dir.path().join(name)).expect("a public key");
+        fs::write(dir.path().join("authorized_keys"), public("user_key.pub")).expect("a file");
+        let known = format!("[{}]:{} {}", address.ip(), address.port(), public("host_key.pub"));
+        fs::write(dir.path().join("known_hosts"), known).expect("a file");
+        fs::write(dir.path().join("sshd_config"), server_config(dir.path(), address)).expect("a file");
+        fs::write(dir.path().join("ssh_config"), client_config(dir.path(), address)).expect("a file");
+        if nix::unistd::geteuid().is_root() {
+            // Compiled into Debian's sshd as its empty directory; usually made by the unit that starts it.
+            fs::create_dir_all("/run/sshd").expect("sshd's privilege separation directory");
+        }
+        // An absolute path: sshd starts itself again for each connection.
+        let mut command = Command::new(require("sshd"));
+        command.args(["-D", "-e", "-f"]).arg(dir.path().join("sshd_config"));
+        let mut daemon = Daemon::spawn("sshd", &command, dir.path());
+        daemon.await_port(address);
+        Self { daemon, address, dir }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client configuration (`ssh -F FILE edge`) in which this server is the host `edge`.
+    pub(crate) fn client_config(&self) -> PathBuf {
+        self.dir.path().join("ssh_config")
+    }
+
+    /// What it has printed.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.log()
+    }
+
+    /// Ends it: new connections are refused.
+    pub(crate) fn stop(&mut self) {
+        self.daemon.stop();
+    }
+}
+
+fn server_config(dir: &Path, address: SocketAddr) -> String {
+    let here = dir.display();
+    format!(
+        "ListenAddress {}\nPort {}\nHostKey {here}/host_key\nAuthorizedKeysFile {here}/authorized_keys\n\
+         PidFile {here}/sshd.pid\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
+         KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\n",
+        address.ip(),
+        address.port()
+    )
+}
+
+fn client_config(dir: &Path, address: SocketAddr) -> String {
+    let here = dir.display();
+    format!(
+        "Host edge\n    HostName {}\n    Port {}\n    IdentityFile {here}/user_key\n    IdentitiesOnly yes\n    \
+         UserKnownHostsFile {here}/known_hosts\n    GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    \
+         BatchMode yes\n    ConnectTimeout 5\n",
+        address.ip(),
+        address.port()
+    )
+}
