@@ -368,7 +368,7 @@ pub struct Criteria<'a> {
 /// One thing wrong with a downloaded chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// A stable word, such as `san_missing`, `key_mismatch`, `chain_incomplete`.
+    /// A stable word, such as `san_missing`, `key_mismatch`, `missing_intermediate` (the gate's table has them all).
     pub code: String,
     /// One sentence with the particulars.
     pub message: Printable,

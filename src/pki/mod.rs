@@ -1,11 +1,17 @@
-//! Certificates and keys: parsing, chain building, the gate, CSRs. No clock, no socket.
+//! Certificates and keys: parsing, chain building, the gate, CSRs. No clock, no socket; only [`roots`] reads a file.
 //!
 //! webpki gives the verdict (it is what Rust clients do); the words for people come from our own look at the structure
 //! with x509-parser.
 
+pub(crate) mod chain;
 pub mod csr;
+pub mod gate;
 pub mod key;
 pub mod parse;
 pub mod pem;
+pub mod roots;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use parse::{Certificate, KeyKind, MAX_CERTIFICATES, MAX_CHAIN_BYTES, Usages};
+pub use roots::{Anchors, RootStore};

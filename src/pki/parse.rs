@@ -266,6 +266,14 @@ impl Certificate {
         &self.subject
     }
 
+    /// Its subject, or its first name where the subject is empty, as it is in many leaves.
+    pub(crate) fn subject_or_names(&self) -> String {
+        match self.names.first() {
+            Some(name) if self.subject.is_empty() => name.to_string(),
+            _ => self.subject.to_string(),
+        }
+    }
+
     /// Its issuer's subject, for people.
     pub const fn issuer(&self) -> &Printable {
         &self.issuer
