@@ -10,4 +10,5 @@ pub mod net;
 pub mod pki;
 pub mod hook;
 pub mod ports;
+pub mod state;
 pub mod types;

@@ -1,0 +1,67 @@
+//! Kernel locks: `RUN/locks/NAME.lock`, freed by the kernel when its holder dies.
+//!
+//! Who holds one stands in `NAME.json` beside it, readable by everybody. The lock file itself is not: whoever can open a file can lock it,
+//! and a stranger must not be able to stop renewals.
+
+use super::{StateRoot, failed, owned_by_us};
+use crate::disk::{Attributes, Dir, DiskError, Durability};
+use crate::ports::{Holder, LockError, LockGuard, Locks};
+use crate::types::{CertName, Failure, Printable};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use std::fs::File;
+
+/// Far more than any holder's description takes.
+const MAX_HOLDER: usize = 16 * 1024;
+
+struct Held(#[expect(dead_code, reason = "the kernel's lock lasts as long as this is open")] Flock<File>);
+
+impl LockGuard for Held {}
+
+impl Locks for StateRoot {
+    fn try_lock(&self, name: &CertName) -> Result<Box<dyn LockGuard>, LockError> {
+        let dir = self.lock_dir().map_err(LockError::Failed)?;
+        let lock = format!("{name}.lock");
+        let file = dir.file(&lock, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|error| LockError::Failed(failed(error)))?;
+        let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => held,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(LockError::Held(holder(&dir, name))),
+            Err((_, errno)) => {
+                return Err(LockError::Failed(failed(DiskError::at("lock", &dir.path().join(lock))(errno))));
+            }
+        };
+        self.announce(&dir, name);
+        self.sweep(name);
+        Ok(Box::new(Held(held)))
+    }
+}
+
+impl StateRoot {
+    fn lock_dir(&self) -> Result<Dir, Failure> {
+        let run = Dir::open_or_make(&self.run, 0o755).map_err(failed)?;
+        let dir = match run.sub("locks") {
+            Ok(dir) => dir,
+            Err(_) => run.make("locks", &Attributes::mode(0o755)).map_err(failed)?,
+        };
+        owned_by_us(&dir)?;
+        Ok(dir)
+    }
+
+    /// Says who holds the lock. Failing costs others a name in a message.
+    fn announce(&self, dir: &Dir, name: &CertName) {
+        let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+        let holder = Holder { pid: std::process::id(), since: self.clock.now(), command: Printable::new(&command) };
+        let written = serde_json::to_vec(&holder).map_err(|error| error.to_string()).and_then(|json| {
+            dir.replace(&format!("{name}.json"), &json, &Attributes::mode(0o644), Durability::Losable)
+                .map_err(|error| error.to_string())
+        });
+        if let Err(error) = written {
+            tracing::warn!(certificate = %name, %error, "cannot say who holds the lock");
+        }
+    }
+}
+
+fn holder(dir: &Dir, name: &CertName) -> Option<Holder> {
+    let json = dir.read(&format!("{name}.json"), MAX_HOLDER).ok().flatten()?;
+    serde_json::from_slice(&json).ok()
+}
