@@ -6,9 +6,9 @@
 
 pub mod config;
 pub mod disk;
+pub mod hook;
 pub mod net;
 pub mod pki;
-pub mod hook;
 pub mod ports;
 pub mod state;
 pub mod types;
