@@ -3,5 +3,9 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
 
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod deploy_ssh;
 mod hooks;
 mod support;
