@@ -1,0 +1,13 @@
+//! The configuration as people write it: what is accepted, what is said of mistakes, how long reading takes.
+
+#[cfg(test)]
+mod reading;
+
+#[cfg(test)]
+use everleaf::config::{ConfigErrors, Loaded, parse};
+
+#[cfg(test)]
+/// Reads one file's text by itself.
+fn read(text: &str) -> Result<Loaded, ConfigErrors> {
+    parse(&[("everleaf.yaml".into(), text.to_owned())])
+}
