@@ -5,6 +5,7 @@
 //! File I/O is synchronous and on the calling thread. Opening is cheap; nothing is scanned before it is asked for.
 
 mod accounts;
+mod generations;
 mod journal;
 mod keys;
 mod line;
@@ -13,6 +14,7 @@ mod memory;
 
 use crate::config::spec::Paths;
 use crate::disk::{Attributes, Dir, DiskError, TEMPORARY};
+use crate::pki::RootStore;
 use crate::ports::{Clock, Scope};
 use crate::types::{CertName, Class, Failure};
 use journal::Position;
@@ -43,6 +45,8 @@ pub struct StateRoot {
     root: Dir,
     run: PathBuf,
     clock: Rc<dyn Clock>,
+    /// What the gate trusts, loaded when it is first asked.
+    roots: RootStore,
     /// Where each journal ended when this process last read or wrote it: an optimisation, checked against the file each time.
     positions: RefCell<HashMap<Scope, Position>>,
 }
@@ -62,7 +66,7 @@ impl StateRoot {
             return Err(Failure::new(Class::Operator, "state:mode", root.path().to_string_lossy(), message)
                 .advise(format!("chmod 0700 {}; consider what others may have read", root.path().display())));
         }
-        Ok(Self { root, run: paths.run.clone(), clock, positions: RefCell::default() })
+        Ok(Self { root, run: paths.run.clone(), clock, roots: RootStore::default(), positions: RefCell::default() })
     }
 
     /// The directory at `parts` below the root, if it is there.
@@ -86,9 +90,9 @@ impl StateRoot {
 
     /// Removes what a process that died left in a certificate's directories. For whoever has just taken its lock.
     fn sweep(&self, name: &CertName) {
-        for parts in [&[CERTS, name.as_str()][..], &[CERTS, name.as_str(), "keys"], &[CERTS, name.as_str(), "requests"]]
-        {
-            if let Ok(Some(dir)) = self.existing(parts) {
+        let certificate = [CERTS, name.as_str()];
+        for inner in [&[][..], &["keys"], &["requests"], &["gen"]] {
+            if let Ok(Some(dir)) = self.existing(&[&certificate, inner].concat()) {
                 self.sweep_dir(&dir);
             }
         }
