@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acme;
 pub mod config;
 pub mod disk;
 pub mod hook;

@@ -1,3 +1,4 @@
 //! How everleaf speaks to the network: one bounded HTTP client and one resolver, for ACME, webhooks, CRLs and self-checks.
 
 pub mod dns;
+pub mod http;

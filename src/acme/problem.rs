@@ -1,0 +1,237 @@
+//! From what a CA says went wrong (RFC 8555 §6.7, RFC 9457) to what to do next.
+
+use super::header;
+use super::wire::Exchange;
+use crate::types::{Class, Failure, Printable};
+use serde_json::Value;
+
+/// The prefix of ACME's own problem types (RFC 8555 §9.7.4).
+const URN: &str = "urn:ietf:params:acme:error:";
+/// How much of a body that is no problem document is shown.
+const SNIPPET: usize = 200;
+/// The longest problem type that becomes part of a code.
+const LONGEST_KIND: usize = 48;
+/// How many subproblems are read: a certificate has at most 100 names at any CA.
+const MAX_SUBPROBLEMS: usize = 100;
+
+/// A problem document, read leniently: whatever is missing or malformed is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// Its type without the ACME prefix; empty when it has none.
+    pub(super) kind: String,
+    /// What the CA says.
+    pub(super) detail: String,
+    /// For which identifier, when it says so.
+    pub(super) identifier: Option<String>,
+    /// Its parts, one level deep.
+    pub(super) subproblems: Vec<Problem>,
+}
+
+/// A request that the CA refused, or an answer that cannot be used.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    /// What to do about it.
+    pub(super) failure: Failure,
+    /// The problem's type, such as `badNonce`; empty for anything but a problem document.
+    pub(super) kind: String,
+    /// The status; 0 when no reply came.
+    pub(super) status: u16,
+    /// `Location` of a reply that was a success, but could not be used: the object exists.
+    pub(super) location: Option<String>,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { failure, kind: String::new(), status: 0, location: None }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        refusal.failure
+    }
+}
+
+impl Refusal {
+    /// From a reply with an error status.
+    pub(super) fn read(exchange: &Exchange) -> Self {
+        let problem = serde_json::from_slice::<Value>(&exchange.body).ok().and_then(|value| Problem::read(&value));
+        let failure = match &problem {
+            Some(problem) => problem.failure(&exchange.url, exchange.status),
+            None => no_problem(exchange),
+        };
+        let mut failure = failure.wait(exchange.retry_after());
+        for relation in ["help", "terms-of-service"] {
+            for link in header::links(&exchange.headers, relation) {
+                failure = failure.detail(format!("see {link}"));
+            }
+        }
+        // A 503 or 429 that names a time is a minimum, whatever stands in its body.
+        if failure.retry_after.is_some() && failure.class == Class::Retry && matches!(exchange.status, 429 | 503) {
+            failure.class = Class::HoldUntil;
+        }
+        Self { failure, kind: problem.unwrap_or_default().kind, status: exchange.status, location: None }
+    }
+
+    /// A success that cannot be read.
+    pub(super) fn unreadable(exchange: &Exchange, why: &str) -> Self {
+        let failure = Failure::new(
+            Class::Retry,
+            "acme:unreadable",
+            &exchange.url,
+            format!("the reply ({}) is not what ACME sends here: {why}", exchange.status),
+        )
+        .advise("Check that this is the CA's directory and that no proxy or portal answers in its place.")
+        .detail(snippet(&exchange.body));
+        Self { failure, kind: String::new(), status: exchange.status, location: exchange.location() }
+    }
+}
+
+impl Problem {
+    /// Reads a problem document; `None` when it is no JSON object with at least a type or a detail.
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        let object = value.as_object()?;
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (kind, detail) = (text("type"), text("detail"));
+        if kind.is_empty() && detail.is_empty() {
+            return None;
+        }
+        let subproblems = object.get("subproblems").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        Some(Self {
+            kind: clean_kind(kind),
+            detail: detail.to_owned(),
+            identifier: value.pointer("/identifier/value").and_then(Value::as_str).map(str::to_owned),
+            subproblems: subproblems
+                .iter()
+                .take(MAX_SUBPROBLEMS)
+                .filter_map(|sub| Self::read(sub).map(|sub| Self { subproblems: Vec::new(), ..sub }))
+                .collect(),
+        })
+    }
+
+    /// The failure this problem is, met at `place`. `status` is the reply's, 0 for a problem inside an object.
+    pub(super) fn failure(&self, place: &str, status: u16) -> Failure {
+        let own = self.sorted(status);
+        // A compound problem is as bad as the worst of its parts.
+        let worst = self.subproblems.iter().map(|sub| (sub.sorted(0), sub)).max_by_key(|((class, _), _)| *class);
+        let (class, advice) = match &worst {
+            Some((sub, _)) if self.kind == "compound" || sub.0 > own.0 => *sub,
+            _ => own,
+        };
+        let code = match &worst {
+            Some((_, sub)) if self.kind == "compound" && !sub.kind.is_empty() => format!("acme:{}", sub.kind),
+            _ if self.is_pause() => "acme:paused".to_owned(),
+            _ if self.kind.is_empty() => format!("acme:http{status}"),
+            _ => format!("acme:{}", self.kind),
+        };
+        let mut failure = Failure::new(class, code, place, self.words()).advise(advice);
+        for sub in &self.subproblems {
+            failure = failure.detail(sub.line());
+        }
+        if self.is_pause() {
+            for url in self.detail.split_whitespace().filter(|word| word.starts_with("https://")) {
+                failure = failure.detail(format!("open {}", url.trim_end_matches(['.', ',', ')'])));
+            }
+        }
+        failure
+    }
+
+    /// One line for a list: identifier, what the CA says, type.
+    pub(super) fn line(&self) -> String {
+        let whom = self.identifier.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        let kind = if self.kind.is_empty() { String::new() } else { format!(" ({})", self.kind) };
+        format!("{whom}{}{kind}", self.words())
+    }
+
+    /// What to do next about a problem of this type, and what a person should do.
+    pub(super) fn sorted(&self, status: u16) -> (Class, &'static str) {
+        if self.is_pause() {
+            return (
+                Class::Operator,
+                "The CA has paused this account for these names: open the page it names and resume.",
+            );
+        }
+        match self.kind.as_str() {
+            "badNonce" | "orderNotReady" | "alreadyReplaced" => (Class::Retry, ""),
+            "serverInternal" => (Class::Retry, "The CA itself failed; see its status page if this lasts."),
+            "rateLimited" => {
+                (Class::HoldUntil, "A limit of the CA is used up; it is tried again when the CA allows it.")
+            }
+            "connection" | "incorrectResponse" => (
+                Class::Operator,
+                "The CA could not fetch the challenge: check that every A and AAAA of the name reaches this server from \
+                 outside, on port 80 for http-01.",
+            ),
+            "dns" => (Class::Operator, "The CA could not resolve the name: check its records and its zone's DNSSEC."),
+            "caa" => (Class::Operator, "A CAA record forbids this CA: add the CA to it, or choose another issuer."),
+            "tls" => {
+                (Class::Operator, "The CA's TLS connection for the challenge failed: check who answers on port 443.")
+            }
+            "unauthorized" => (
+                Class::Operator,
+                "The CA saw another answer than the one put up: check that the name points to this server and that \
+                 nothing in front of it answers or redirects the challenge.",
+            ),
+            "accountDoesNotExist" => (
+                Class::Operator,
+                "The CA does not know this account. Restore its credentials, or, if the CA has really forgotten it, \
+                 remove them so that a new account is made.",
+            ),
+            "externalAccountRequired" => (
+                Class::Spec,
+                "This CA wants an external account: set `external_account` with the key id and MAC key it gave you.",
+            ),
+            "userActionRequired" => {
+                (Class::Operator, "The CA wants something of you first, such as agreeing to new terms.")
+            }
+            "rejectedIdentifier" => (Class::Operator, "The CA does not issue for this name by its policy."),
+            "unsupportedIdentifier" => (Class::Spec, "This CA, or this profile, does not issue for this kind of name."),
+            "invalidProfile" => (Class::Spec, "Choose a profile that the CA offers."),
+            "badCSR" | "badPublicKey" => (
+                Class::Spec,
+                "The CA does not accept this key or request: try another `key`, such as ecdsa-p256 or rsa-2048.",
+            ),
+            "invalidContact" | "unsupportedContact" => (Class::Spec, "Correct the issuer's `contact`."),
+            "compound" => (Class::Retry, "See the details."),
+            _ if status >= 500 || status == 429 => (Class::Retry, ""),
+            _ => (Class::Operator, ""),
+        }
+    }
+
+    /// Let's Encrypt pauses an account for names that failed too often, and says so under `rateLimited` with a portal's URL.
+    fn is_pause(&self) -> bool {
+        self.kind == "rateLimited"
+            && (self.detail.contains("paused")
+                || self.detail.contains("unpause")
+                || self.detail.contains("temporarily prevented"))
+    }
+
+    fn words(&self) -> &str {
+        if self.detail.is_empty() { &self.kind } else { &self.detail }
+    }
+}
+
+/// An error status without a problem document: a proxy, a load balancer, a portal.
+fn no_problem(exchange: &Exchange) -> Failure {
+    let status = exchange.status;
+    let class = if status >= 500 || matches!(status, 408 | 425 | 429) { Class::Retry } else { Class::Operator };
+    Failure::new(
+        class,
+        format!("acme:http{status}"),
+        &exchange.url,
+        format!("HTTP {status} without an ACME problem document: something before the CA answered, or the CA is down"),
+    )
+    .advise("Check the directory's URL and any proxy on the way.")
+    .detail(snippet(&exchange.body))
+}
+
+fn snippet(body: &[u8]) -> String {
+    let text = Printable::new(&String::from_utf8_lossy(body.get(..SNIPPET).unwrap_or(body)));
+    format!("it begins: {text}")
+}
+
+/// A type that is safe in a code: ACME's own without their prefix, others by their last word.
+fn clean_kind(kind: &str) -> String {
+    let last = kind.strip_prefix(URN).unwrap_or_else(|| kind.rsplit(['/', ':', '#']).next().unwrap_or_default());
+    last.chars().filter(char::is_ascii_alphanumeric).take(LONGEST_KIND).collect()
+}

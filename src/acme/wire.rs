@@ -1,0 +1,351 @@
+//! Requests to one directory: the pool of nonces, the record of each exchange, and the repetition of badNonce.
+//!
+//! instant-acme speaks through [`Library`], which keeps of every exchange what the library drops (status, `Retry-After`,
+//! `Location`, the raw body) for the step that caused it, and answers its HEAD for a nonce from the pool.
+
+use super::header;
+use super::jws::{AccountKey, SignedAs};
+use super::problem::Refusal;
+use crate::net::http::{BODY_LIMIT, Http, Plain, Reply, Request, allowed};
+use crate::types::{Class, Failure};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How often one request is sent when its nonce is refused each time: at nine bad ones in ten, one request in a thousand
+/// still fails.
+const MAX_SENDS: usize = 64;
+/// The nonces kept: as many as requests can be under way at once in the widest run.
+const MAX_NONCES: usize = 128;
+/// The longest nonce taken: CAs' are under 100 characters.
+const LONGEST_NONCE: usize = 512;
+const REPLAY_NONCE: &str = "replay-nonce";
+const JOSE_JSON: HeaderValue = HeaderValue::from_static("application/jose+json");
+
+/// How many requests were made since the start, for people and tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// All that were sent: the directory, nonces and repetitions included.
+    pub sent: u64,
+    /// Of these, those for a nonce alone.
+    pub nonces: u64,
+    /// Of these, those that were refused because of their nonce, and sent again.
+    pub bad_nonces: u64,
+}
+
+/// One request and its reply.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange {
+    pub(super) url: String,
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Exchange {
+    pub(super) const fn refused(&self) -> bool {
+        self.status >= 400
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        header::retry_after(&self.headers, unix_now())
+    }
+
+    pub(super) fn location(&self) -> Option<String> {
+        self.headers.get(http::header::LOCATION)?.to_str().ok().map(str::to_owned)
+    }
+
+    /// The body as JSON.
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
+        serde_json::from_slice(&self.body).map_err(|error| Refusal::unreadable(self, &error.to_string()))
+    }
+}
+
+/// The way to one directory.
+pub(super) struct Wire {
+    http: Http,
+    /// Whether the directory itself is on loopback: only then may a URL it names be plain http.
+    plain: Plain,
+    nonces: Mutex<Vec<String>>,
+    /// Our clock less the CA's, in seconds, at its last reply.
+    offset: Mutex<Option<i64>>,
+    sent: AtomicU64,
+    asked_for_nonce: AtomicU64,
+    bad_nonces: AtomicU64,
+}
+
+impl Wire {
+    pub(super) fn new(http: Http, plain: Plain) -> Self {
+        let (nonces, offset) = (Mutex::default(), Mutex::default());
+        let (sent, asked_for_nonce, bad_nonces) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { http, plain, nonces, offset, sent, asked_for_nonce, bad_nonces }
+    }
+
+    /// Checks a URL that the CA named, before anything is signed for it.
+    pub(super) fn check(&self, url: &str) -> Result<(), Failure> {
+        allowed(url, self.plain).map(|_| ())
+    }
+
+    /// One plain GET, which follows redirects.
+    pub(super) async fn get(&self, url: &str) -> Result<Exchange, Failure> {
+        self.send(Request::new(Method::GET, url)).await
+    }
+
+    /// One signed request (RFC 8555 §6.2), repeated while its nonce is refused. `None` is POST-as-GET.
+    ///
+    /// # Errors
+    /// The CA's refusal, or why there was no reply.
+    pub(super) async fn post(
+        &self,
+        (key, signed_as): (&AccountKey, SignedAs<'_>),
+        new_nonce: &str,
+        url: &str,
+        payload: Option<&Value>,
+    ) -> Result<Exchange, Refusal> {
+        for _ in 1..MAX_SENDS {
+            match self.post_once((key, signed_as), new_nonce, url, payload).await {
+                Err(refusal) if self.is_bad_nonce(&refusal) => {}
+                outcome => return outcome,
+            }
+        }
+        self.post_once((key, signed_as), new_nonce, url, payload).await
+    }
+
+    /// A step of instant-acme's, repeated while its nonce is refused: what it made, and the last exchange it needed.
+    ///
+    /// # Errors
+    /// The CA's refusal, why there was no reply, or what the library could not read.
+    pub(super) async fn step<T>(
+        &self,
+        limit: usize,
+        mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
+    ) -> Result<(T, Exchange), Refusal> {
+        for _ in 1..MAX_SENDS {
+            match recorded(limit, call()).await {
+                Err(refusal) if self.is_bad_nonce(&refusal) => {}
+                outcome => return outcome,
+            }
+        }
+        recorded(limit, call()).await
+    }
+
+    pub(super) fn requests(&self) -> Requests {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests { sent: read(&self.sent), nonces: read(&self.asked_for_nonce), bad_nonces: read(&self.bad_nonces) }
+    }
+
+    pub(super) fn clock_offset(&self) -> Option<i64> {
+        *self.offset.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_bad_nonce(&self, refusal: &Refusal) -> bool {
+        let bad = refusal.kind == "badNonce";
+        if bad {
+            self.bad_nonces.fetch_add(1, Ordering::Relaxed);
+        }
+        bad
+    }
+
+    async fn post_once(
+        &self,
+        (key, signed_as): (&AccountKey, SignedAs<'_>),
+        new_nonce: &str,
+        url: &str,
+        payload: Option<&Value>,
+    ) -> Result<Exchange, Refusal> {
+        self.check(url)?;
+        let nonce = self.nonce(new_nonce).await?;
+        let body = key.sign(signed_as, &nonce, url, payload)?;
+        let exchange = self.send(post(url, body.into(), BODY_LIMIT)).await?;
+        if exchange.refused() { Err(Refusal::read(&exchange)) } else { Ok(exchange) }
+    }
+
+    /// A nonce: the newest of the pool (after badNonce that is the error's own), or a new one.
+    async fn nonce(&self, new_nonce: &str) -> Result<String, Refusal> {
+        if let Some(nonce) = self.pool(Vec::pop) {
+            return Ok(nonce);
+        }
+        let exchange = self.fetch_nonce(new_nonce).await?;
+        if exchange.refused() {
+            return Err(Refusal::read(&exchange));
+        }
+        self.pool(Vec::pop).ok_or_else(|| Refusal::unreadable(&exchange, "there is no Replay-Nonce"))
+    }
+
+    async fn fetch_nonce(&self, new_nonce: &str) -> Result<Exchange, Failure> {
+        self.asked_for_nonce.fetch_add(1, Ordering::Relaxed);
+        self.send(Request::new(Method::HEAD, new_nonce)).await
+    }
+
+    async fn send(&self, request: Request) -> Result<Exchange, Failure> {
+        self.check(&request.url)?;
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let (method, url) = (request.method.clone(), request.url.clone());
+        let reply = self.http.send(request).await;
+        match &reply {
+            Ok(reply) => tracing::debug!(%method, url, status = reply.status, "acme"),
+            Err(failure) => tracing::debug!(%method, url, code = failure.code, "acme"),
+        }
+        let Reply { status, headers, body, .. } = reply?;
+        if let Some(nonce) = headers.get(REPLAY_NONCE).and_then(|value| value.to_str().ok()).filter(|n| is_nonce(n)) {
+            self.pool(|pool| {
+                if pool.len() == MAX_NONCES {
+                    pool.remove(0);
+                }
+                pool.push(nonce.to_owned());
+            });
+        }
+        if let Some(theirs) = header::date(&headers) {
+            *self.offset.lock().unwrap_or_else(PoisonError::into_inner) = Some(unix_now().saturating_sub(theirs));
+        }
+        Ok(Exchange { url, status, headers, body })
+    }
+
+    fn pool<T>(&self, act: impl FnOnce(&mut Vec<String>) -> T) -> T {
+        act(&mut self.nonces.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// base64url (RFC 8555 §6.5.1).
+fn is_nonce(text: &str) -> bool {
+    (1..=LONGEST_NONCE).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'='))
+}
+
+fn post(url: &str, body: Bytes, limit: usize) -> Request {
+    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, JOSE_JSON)]);
+    Request { headers, body, limit, ..Request::new(Method::POST, url) }
+}
+
+fn unix_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+// -------------------------------------------------------------------------------------------------------- instant-acme
+
+/// What one step's exchanges left behind.
+struct Record {
+    limit: usize,
+    last: RefCell<Option<Result<Exchange, Failure>>>,
+}
+
+tokio::task_local! {
+    /// The step under way. The library's requests are polled inside the step's own future, and nowhere else.
+    static RECORD: Rc<Record>;
+}
+
+async fn recorded<T>(
+    limit: usize,
+    call: impl Future<Output = Result<T, instant_acme::Error>>,
+) -> Result<(T, Exchange), Refusal> {
+    let record = Rc::new(Record { limit, last: RefCell::new(None) });
+    let outcome = RECORD.scope(Rc::clone(&record), call).await;
+    let last = record.last.take();
+    match (outcome, last) {
+        (_, Some(Err(failure))) => Err(failure.into()),
+        (_, Some(Ok(exchange))) if exchange.refused() => Err(Refusal::read(&exchange)),
+        (Ok(made), Some(Ok(exchange))) => Ok((made, exchange)),
+        (Err(error), Some(Ok(exchange))) => Err(Refusal::unreadable(&exchange, &error.to_string())),
+        (Err(error), None) => Err(without_exchange(&error.to_string()).into()),
+        (Ok(_), None) => Err(without_exchange("nothing was sent").into()),
+    }
+}
+
+fn without_exchange(why: &str) -> Failure {
+    Failure::new(Class::Retry, "acme:client", "ACME client", format!("the request could not be made: {why}"))
+}
+
+/// What instant-acme speaks through.
+pub(super) struct Library {
+    pub(super) wire: Arc<Wire>,
+    /// The directory's URL and what instant-acme needs of it, so that it is not fetched twice.
+    pub(super) directory: (String, Bytes),
+}
+
+impl HttpClient for Library {
+    fn request(
+        &self,
+        request: http::Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string();
+        if parts.method == Method::GET && url == self.directory.0 {
+            let answer = respond(200, HeaderMap::new(), self.directory.1.clone());
+            return Box::pin(std::future::ready(answer));
+        }
+        let wire = Arc::clone(&self.wire);
+        Box::pin(async move {
+            if parts.method == Method::HEAD {
+                return wire.library_nonce(&url).await;
+            }
+            let limit = RECORD.try_with(|record| record.limit).unwrap_or(BODY_LIMIT);
+            let body = collect(body).await;
+            note(wire.send(post(&url, body, limit)).await)
+        })
+    }
+}
+
+impl Wire {
+    async fn library_nonce(&self, url: &str) -> Result<BytesResponse, instant_acme::Error> {
+        match self.nonce(url).await {
+            Ok(nonce) => {
+                let value = HeaderValue::from_str(&nonce).map_err(|error| instant_acme::Error::Http(error.into()))?;
+                let name = http::HeaderName::from_static(REPLAY_NONCE);
+                respond(200, HeaderMap::from_iter([(name, value)]), Bytes::new())
+            }
+            Err(refusal) => note(Err(refusal.failure)),
+        }
+    }
+}
+
+/// Keeps an exchange for the step, and gives the library what it can use. A refusal ends the library's call at once: the
+/// step reads it from the record, repeats it if it was the nonce, and knows its status, which the library would lose. The
+/// nonce is kept from the library, whose own would be used a second time from the pool.
+fn note(outcome: Result<Exchange, Failure>) -> Result<BytesResponse, instant_acme::Error> {
+    let answer = match &outcome {
+        Ok(exchange) if !exchange.refused() => {
+            let mut headers = exchange.headers.clone();
+            headers.remove(REPLAY_NONCE);
+            respond(exchange.status, headers, exchange.body.clone())
+        }
+        _ => Err(instant_acme::Error::Str("the request was refused")),
+    };
+    // Outside a step nobody asks for the record.
+    let _ = RECORD.try_with(|record| record.last.replace(Some(outcome)));
+    answer
+}
+
+fn respond(status: u16, headers: HeaderMap, body: Bytes) -> Result<BytesResponse, instant_acme::Error> {
+    let (mut parts, ()) = http::Response::builder().status(status).body(())?.into_parts();
+    parts.headers = headers;
+    Ok(BytesResponse { parts, body: Box::new(body) })
+}
+
+/// The body of a request, through the one public way to read the library's wrapper; it is in memory already.
+async fn collect(body: BodyWrapper<Bytes>) -> Bytes {
+    BytesResponse::from(http::Response::new(body)).body.into_bytes().await.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_base64url_and_bounded() {
+        for good in ["a", "oFvnlFP1wIhRlYS2jTaXbA", "a-b_c=="] {
+            assert!(is_nonce(good), "{good}");
+        }
+        for bad in ["", "a b", "a\"b", "ä", &"a".repeat(LONGEST_NONCE + 1)] {
+            assert!(!is_nonce(bad), "{bad}");
+        }
+    }
+}
