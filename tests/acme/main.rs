@@ -1,0 +1,7 @@
+//! The CA adapter against a real ACME server, Pebble, and against one that misbehaves.
+
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod client;
+mod issuing;
