@@ -6,6 +6,7 @@
 
 pub mod acme;
 pub mod config;
+pub mod core;
 pub mod disk;
 pub mod hook;
 pub mod net;

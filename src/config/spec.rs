@@ -363,6 +363,15 @@ pub struct Endpoint {
     pub expect: Expect,
 }
 
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.target {
+            Target::Address(address) => write!(f, "{address} ({})", self.sni),
+            Target::Host { host, port } => write!(f, "{host}:{port} ({})", self.sni),
+        }
+    }
+}
+
 /// Where to connect.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {

@@ -1,0 +1,441 @@
+//! What happened, in the past tense. The journals hold these and nothing else.
+//!
+//! Compatibility: a kind is never reused and never loses a field; a new field has a default. `tests/data/journals` replays
+//! what older versions wrote.
+
+use super::ledger::Ledger;
+use crate::config::spec::KeyAlgorithm;
+use crate::ports::{About, Proof, Violation};
+use crate::types::{
+    Attempt, CertName, Digest, Epoch, Failure, GenId, Identifier, IssuerName, KeyId, NodeName, NotifierName, Printable,
+    RequestId, Seq, SpecDigest, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// An event with its place in the journal and its time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<E> {
+    /// Its place; the first has 1.
+    pub seq: Seq,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: E,
+}
+
+/// What a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Ask {
+    /// Look now, without regard to local backoff; with `force`, order now.
+    Renew {
+        /// Order although nothing is due.
+        force: bool,
+        /// With a key made after this request.
+        new_key: bool,
+        /// Although a good generation is not yet live.
+        yes: bool,
+    },
+    /// Publish, reload and confirm again. No CA.
+    Deploy {
+        /// Only there.
+        node: Option<NodeName>,
+    },
+    /// Go back to an earlier generation, and stay there until one newer than the one left is accepted.
+    Rollback {
+        /// To which; the one before the wanted one when not given.
+        to: Option<GenId>,
+        /// Only there.
+        node: Option<NodeName>,
+    },
+}
+
+/// What happened to one certificate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// Everything before this record, in one. Written by compaction only.
+    Snapshot {
+        /// The replay of all that it replaces.
+        ledger: Box<Ledger>,
+    },
+    /// The journal was damaged and set aside; what follows was found again.
+    Rebuilt {
+        /// Generations found on disk, accepted ones first to last.
+        generations: Vec<About>,
+        /// What was said about it.
+        note: Printable,
+    },
+    /// A request was taken from `requests/`.
+    Asked {
+        /// Which.
+        id: RequestId,
+        /// What for.
+        ask: Ask,
+        /// Who.
+        by: Printable,
+    },
+    /// A request was refused, or needs nothing more.
+    AskClosed {
+        /// Which.
+        id: RequestId,
+        /// Why.
+        why: Printable,
+    },
+    /// A key is on disk.
+    KeyMade {
+        /// Which.
+        key: KeyId,
+        /// Its algorithm.
+        algorithm: KeyAlgorithm,
+    },
+    /// A key that no generation uses was removed.
+    KeyDiscarded {
+        /// Which.
+        key: KeyId,
+    },
+    /// An order is about to be requested. Counts against the budget whether or not a reply is seen.
+    OrderIntended {
+        /// Its number.
+        attempt: Attempt,
+        /// The key it is for.
+        key: KeyId,
+        /// Where.
+        issuer: IssuerName,
+        /// The directory's URL.
+        directory: String,
+        /// What it is for.
+        spec_digest: SpecDigest,
+        /// Its identifiers.
+        names: Vec<Identifier>,
+        /// Its profile.
+        profile: Option<String>,
+        /// ARI id of the certificate it replaces.
+        replaces: Option<String>,
+        /// The request it settles: a force fires once.
+        asked: Option<RequestId>,
+        /// Whether an ARI window that began before the certificate itself called for it. Such a window renews once.
+        #[serde(default)]
+        early_window: bool,
+        /// Why, for people.
+        why: Printable,
+    },
+    /// The CA has the order.
+    OrderOpened {
+        /// Which.
+        attempt: Attempt,
+        /// Its URL, by which it is resumed.
+        url: String,
+        /// The account that owns it.
+        account: String,
+        /// When the CA gives it up.
+        expires: Option<Timestamp>,
+        /// Whether all authorizations were valid already.
+        ready: bool,
+    },
+    /// The authorizations were fetched; these challenges are still to be met.
+    ChallengesOffered {
+        /// Which order.
+        attempt: Attempt,
+        /// One for each identifier that is not yet authorized.
+        proofs: Vec<Proof>,
+    },
+    /// Challenges are about to be put up. From here on they must be taken down, whatever happens.
+    ChallengesIntended {
+        /// Which order.
+        attempt: Attempt,
+        /// What will be left behind.
+        proofs: Vec<Proof>,
+    },
+    /// They can be seen.
+    ChallengesUp {
+        /// Which order.
+        attempt: Attempt,
+        /// What the self-check said.
+        warnings: Vec<Printable>,
+    },
+    /// The CA was told to look.
+    ChallengesAnswered {
+        /// Which order.
+        attempt: Attempt,
+    },
+    /// All authorizations are valid.
+    OrderReady {
+        /// Which order.
+        attempt: Attempt,
+    },
+    /// A CSR is about to be submitted.
+    CsrIntended {
+        /// Which order.
+        attempt: Attempt,
+    },
+    /// The CA has it.
+    CsrSubmitted {
+        /// Which order.
+        attempt: Attempt,
+    },
+    /// The order was looked at and is not further; when to look again.
+    OrderPending {
+        /// Which order.
+        attempt: Attempt,
+        /// The CA's wish, in milliseconds.
+        retry_after: Option<u64>,
+    },
+    /// The certificate can be fetched.
+    OrderValid {
+        /// Which order.
+        attempt: Attempt,
+    },
+    /// The chain is stored aside, not yet judged.
+    ChainStaged {
+        /// Which order.
+        attempt: Attempt,
+        /// What it is.
+        about: About,
+    },
+    /// The gate let it pass. It is what should be served from here on.
+    Accepted {
+        /// Which.
+        generation: GenId,
+        /// The epoch that wants it.
+        epoch: Epoch,
+        /// What people should know.
+        notes: Vec<Printable>,
+    },
+    /// The gate refused it.
+    Rejected {
+        /// Which.
+        generation: GenId,
+        /// All that is wrong with it.
+        violations: Vec<Violation>,
+    },
+    /// A step of an open order failed; the order stands.
+    StepFailed {
+        /// Which order.
+        attempt: Attempt,
+        /// How.
+        failure: Failure,
+    },
+    /// The order is over.
+    OrderFailed {
+        /// Which order.
+        attempt: Attempt,
+        /// How.
+        failure: Failure,
+    },
+    /// The order was given up without anybody's failure: the specification changed, or the reply was lost in a crash.
+    OrderAbandoned {
+        /// Which order.
+        attempt: Attempt,
+        /// Whether the reply was lost: it may exist, and counts.
+        lost: bool,
+        /// Why, for people.
+        why: Printable,
+    },
+    /// Making a key, a hook before the order, or something else before the order failed.
+    PreparationFailed {
+        /// How.
+        failure: Failure,
+    },
+    /// Challenges were taken down.
+    ChallengesDown {
+        /// Those of which order.
+        attempt: Attempt,
+    },
+    /// They could not be.
+    CleanupFailed {
+        /// Those of which order.
+        attempt: Attempt,
+        /// How.
+        failure: Failure,
+    },
+    /// The `pre` hook is about to run: from here on `post` is owed.
+    PreIntended,
+    /// The `pre` hook succeeded.
+    PreDone,
+    /// The `post` hook succeeded.
+    PostDone,
+    /// The `post` hook failed.
+    PostFailed {
+        /// How.
+        failure: Failure,
+    },
+    /// Another generation, or the same one again, is wanted; everywhere or on one node.
+    WantSet {
+        /// The new epoch.
+        epoch: Epoch,
+        /// Which generation.
+        generation: GenId,
+        /// Only there.
+        node: Option<NodeName>,
+        /// Whether this goes back: it pins until something newer than what was left is accepted.
+        rollback: bool,
+        /// The request it settles.
+        asked: Option<RequestId>,
+        /// Why, for people.
+        why: Printable,
+    },
+    /// A self-signed pair was published where nothing was.
+    PlaceholderPublished {
+        /// Where.
+        node: NodeName,
+    },
+    /// A generation is published on a node.
+    Deployed {
+        /// Where.
+        node: NodeName,
+        /// At which epoch.
+        epoch: Epoch,
+        /// Which.
+        generation: GenId,
+        /// What people should know.
+        #[serde(default)]
+        notes: Vec<Printable>,
+    },
+    /// It could not be published.
+    DeployFailed {
+        /// Where.
+        node: NodeName,
+        /// At which epoch.
+        epoch: Epoch,
+        /// How.
+        failure: Failure,
+    },
+    /// A node's servers were told to read what is published. Proves nothing.
+    Reloaded {
+        /// Where.
+        node: NodeName,
+        /// At which epoch.
+        epoch: Epoch,
+        /// The digest of the reload command: a hold on another command does not count.
+        verb: Digest,
+    },
+    /// They could not be told.
+    ReloadFailed {
+        /// Where.
+        node: NodeName,
+        /// At which epoch.
+        epoch: Epoch,
+        /// The digest of the reload command.
+        verb: Digest,
+        /// How.
+        failure: Failure,
+    },
+    /// After `drain`, a node still does not serve what it should.
+    Lagging {
+        /// Where.
+        node: NodeName,
+        /// At which epoch.
+        epoch: Epoch,
+        /// Whether it had been confirmed at this epoch before.
+        drift: bool,
+        /// What it shows instead.
+        failure: Failure,
+    },
+    /// Every endpoint of a node serves what it should.
+    NodeConfirmed {
+        /// Where.
+        node: NodeName,
+        /// At which epoch.
+        epoch: Epoch,
+        /// Which.
+        generation: GenId,
+    },
+    /// Every endpoint of every node serves what it should.
+    WentLive {
+        /// At which epoch.
+        epoch: Epoch,
+        /// Which.
+        generation: GenId,
+    },
+    /// People were told.
+    Told {
+        /// By whom.
+        notifier: NotifierName,
+        /// Of what.
+        alert: Alert,
+        /// That it is over.
+        recovered: bool,
+    },
+    /// They could not be told.
+    TellFailed {
+        /// By whom.
+        notifier: NotifierName,
+        /// Of what.
+        alert: Alert,
+        /// How.
+        failure: Failure,
+    },
+    /// A generation was removed.
+    Pruned {
+        /// Which.
+        generation: GenId,
+    },
+    /// The certificate is no longer configured.
+    Retired,
+    /// It is configured again.
+    Revived,
+}
+
+/// What can be wrong with a certificate, as far as people are told once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alert {
+    /// It cannot be issued.
+    Issue,
+    /// It is not served as it should be on a node.
+    Node(NodeName),
+    /// A challenge could not be taken down.
+    Cleanup,
+    /// A `post` hook fails.
+    Post,
+    /// Its life is nearly over.
+    Danger,
+}
+
+/// What happened between everleaf and a CA, shared by the CA's certificates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum IssuerEvent {
+    /// Everything before this record.
+    Snapshot {
+        /// The replay.
+        facts: Box<super::shared::IssuerFacts>,
+    },
+    /// An order is about to be requested.
+    OrderCounted {
+        /// For which certificate.
+        certificate: CertName,
+        /// The digest of its exact set of names.
+        names: Digest,
+        /// The registered domains of its names.
+        domains: Vec<String>,
+        /// Whether it is exempt: placed inside its ARI window, with `replaces`.
+        exempt: bool,
+    },
+    /// The CA as a whole failed: not reachable, 5xx, the account refused.
+    Failed {
+        /// How.
+        failure: Failure,
+    },
+    /// It works again.
+    Recovered,
+}
+
+/// What happened between everleaf and a node, shared by the node's certificates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NodeEvent {
+    /// Everything before this record.
+    Snapshot {
+        /// The replay.
+        facts: Box<super::shared::NodeFacts>,
+    },
+    /// It could not be reached.
+    Failed {
+        /// How.
+        failure: Failure,
+    },
+    /// It works again.
+    Recovered,
+}

@@ -1,0 +1,159 @@
+//! Waiting after trouble: how long, and how it survives clocks that jump.
+
+use crate::types::{Class, Failure, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A wait, stored as when it was set and how long it is, so that a clock set back cannot make it endless (DESIGN §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// When it was set.
+    pub set_at: Timestamp,
+    /// How long it is, in milliseconds.
+    pub millis: u64,
+    /// Whether the other side asked for it: `--force` does not skip it.
+    pub demanded: bool,
+}
+
+/// No local backoff is longer: every certificate is tried daily whatever happened.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(86_400);
+/// A CA that asks for more is asked again after this: Let's Encrypt's longest limit is a week.
+pub const LONGEST_DEMAND: Duration = Duration::from_secs(8 * 86_400);
+/// A shorter wait is part of one piece of work and is not trouble that people hear of.
+pub const WORTH_TELLING: Duration = Duration::from_secs(60);
+
+/// After an attempt that costs something: Let's Encrypt's integration guide (1, 10, 100 minutes, then daily).
+const ATTEMPT_LADDER: [u64; 4] = [60, 600, 6_000, 86_400];
+/// After a step that costs nothing: two quick repeats, then the same ladder.
+const STEP_LADDER: [u64; 6] = [2, 10, 60, 600, 6_000, 86_400];
+
+impl Hold {
+    /// A hold that begins at `set_at`.
+    #[must_use]
+    pub fn new(set_at: Timestamp, span: Duration, demanded: bool) -> Self {
+        Self { set_at, millis: u64::try_from(span.as_millis()).unwrap_or(u64::MAX), demanded }
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub const fn span(&self) -> Duration {
+        Duration::from_millis(self.millis)
+    }
+
+    /// Until when it lasts, or `None` when it is over. If `now` lies before it was set, it starts anew.
+    #[must_use]
+    pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = if now < self.set_at { now + self.span() } else { self.set_at + self.span() };
+        (now < until).then_some(until)
+    }
+}
+
+/// Consecutive failures of one thing, the last one, and the wait it led to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trouble {
+    /// How many in a row.
+    pub failures: u32,
+    /// The last one.
+    pub last: Option<Failure>,
+    /// When the first of them was.
+    pub since: Option<Timestamp>,
+    /// The wait.
+    pub hold: Option<Hold>,
+}
+
+impl Trouble {
+    /// One more failure of something that costs nothing to repeat.
+    pub fn step(&mut self, at: Timestamp, failure: &Failure) {
+        self.fail(at, failure, &STEP_LADDER);
+    }
+
+    /// One more failure of something that costs something, or that failed after patience.
+    pub fn attempt(&mut self, at: Timestamp, failure: &Failure) {
+        self.fail(at, failure, &ATTEMPT_LADDER);
+    }
+
+    /// One more failure that is acted on at once.
+    pub fn note(&mut self, at: Timestamp, failure: &Failure) {
+        self.attempt(at, failure);
+        self.hold = None;
+    }
+
+    fn fail(&mut self, at: Timestamp, failure: &Failure, ladder: &[u64]) {
+        let rung = usize::try_from(self.failures).unwrap_or(usize::MAX).min(ladder.len() - 1);
+        let backoff = match failure.class {
+            Class::Retry | Class::HoldUntil => Duration::from_secs(ladder[rung]),
+            Class::Operator | Class::Spec => LONGEST_BACKOFF,
+        };
+        let demanded = failure.retry_after.map(|least| least.min(LONGEST_DEMAND));
+        self.hold = Some(Hold::new(at, demanded.map_or(backoff, |least| least.max(backoff)), demanded.is_some()));
+        self.failures = self.failures.saturating_add(1);
+        self.since.get_or_insert(at);
+        self.last = Some(failure.clone());
+    }
+
+    /// It works again.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A person asked: local backoff is skipped, a demanded wait is not.
+    pub fn skip_backoff(&mut self) {
+        if self.hold.is_some_and(|hold| !hold.demanded) {
+            self.hold = None;
+        }
+    }
+
+    /// Until when to wait.
+    #[must_use]
+    pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.hold.and_then(|hold| hold.until(now))
+    }
+
+    /// Whether people should hear of it: it failed, and not merely once in a step that is repeated within seconds.
+    #[must_use]
+    pub fn worth_telling(&self) -> bool {
+        self.failures > 0 && self.hold.is_none_or(|hold| hold.span() >= WORTH_TELLING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(class: Class, wait: Option<u64>) -> Failure {
+        Failure::new(class, "x", "there", "broke").wait(wait.map(Duration::from_secs))
+    }
+
+    #[test]
+    fn attempts_are_repeated_after_1_10_100_minutes_then_daily() {
+        let at = Timestamp::from_secs(1_000_000);
+        let mut trouble = Trouble::default();
+        let mut spans = Vec::new();
+        for _ in 0..5 {
+            trouble.attempt(at, &failure(Class::Retry, None));
+            spans.push(trouble.hold.expect("held").span().as_secs());
+        }
+        assert_eq!(spans, [60, 600, 6_000, 86_400, 86_400]);
+    }
+
+    #[test]
+    fn retry_after_is_a_minimum_and_is_capped() {
+        let at = Timestamp::from_secs(1_000_000);
+        let mut trouble = Trouble::default();
+        trouble.attempt(at, &failure(Class::HoldUntil, Some(3_600)));
+        assert_eq!(trouble.until(at), Some(at + Duration::from_secs(3_600)));
+        trouble.skip_backoff();
+        assert!(trouble.until(at).is_some(), "a demanded wait is not skipped");
+        trouble.attempt(at, &failure(Class::HoldUntil, Some(u64::MAX / 2_000)));
+        assert_eq!(trouble.until(at), Some(at + LONGEST_DEMAND));
+    }
+
+    #[test]
+    fn a_clock_set_back_starts_the_hold_anew_and_never_lengthens_it() {
+        let hold = Hold::new(Timestamp::from_secs(1_000_000), Duration::from_secs(60), false);
+        let earlier = Timestamp::from_secs(10);
+        assert_eq!(hold.until(earlier), Some(earlier + Duration::from_secs(60)));
+        assert_eq!(hold.until(Timestamp::from_secs(1_000_060)), None);
+    }
+}

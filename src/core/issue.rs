@@ -1,0 +1,451 @@
+//! The issue track: key → order intended → opened → challenges up → ready → CSR → valid → staged → gate.
+
+use super::effect::{Effect, Slot};
+use super::event::{Ask, Event};
+use super::hold::{Trouble, WORTH_TELLING};
+use super::ledger::{Gate, Held, Ledger, Order, Phase};
+use super::plan::{Draft, View, WakeKind};
+use super::reason::Reason;
+use super::schedule::{self, schedule};
+use super::shared::Spent;
+use crate::ports::NewOrder;
+use crate::types::{Class, Failure, KeyId, Printable, RequestId, Timestamp, Window};
+use std::time::Duration;
+
+/// Plans the issue track.
+pub(super) fn issue(view: &View<'_>, draft: &mut Draft) {
+    clean_up(view.ledger(), draft);
+    if !view.horizon.issue {
+        return;
+    }
+    let asking_ari = ari(view, draft);
+    match &view.ledger().order {
+        Some(order) => go_on(view, order, draft),
+        None => renew(view, asking_ari, draft),
+    }
+    post(view, draft);
+}
+
+/// Takes down challenges that no open order needs: also after a crash, also for a certificate that is no longer configured.
+pub(super) fn clean_up(ledger: &Ledger, draft: &mut Draft) {
+    let needed = ledger.order.as_ref().filter(|order| !order.phase.proofs().is_empty()).map(|order| order.attempt);
+    let Some((attempt, proofs)) = ledger.left_up.iter().find(|(attempt, _)| Some(**attempt) != needed) else {
+        return;
+    };
+    if let Some(until) = ledger.cleanup.until(draft.now) {
+        draft.wake(until, WakeKind::Hold, held("taking challenges down", &ledger.cleanup));
+        return;
+    }
+    let effect = Effect::TakeDown { attempt: *attempt, proofs: proofs.clone() };
+    draft.step(Slot::Cleanup, effect, Reason::LeftBehind);
+}
+
+/// Asks for the suggested window when the last answer is old. Says whether an answer is awaited.
+fn ari(view: &View<'_>, draft: &mut Draft) -> bool {
+    let ledger = view.ledger();
+    let Some(held) = ledger.newest_accepted() else { return false };
+    let Some(id) = &held.about.ari else { return false };
+    // Never after expiry, never of a replaced certificate, never at another CA (RFC 9773 §4.3).
+    if view.now >= held.about.validity.end || held.about.directory != view.issuer.directory {
+        return false;
+    }
+    if let Some(seen) = view.facts.seen.ari.as_ref().filter(|seen| seen.generation == held.about.generation) {
+        let fresh = view.now < seen.next() && seen.at <= view.now;
+        if fresh {
+            draft.wake(seen.next(), WakeKind::Schedule, Reason::AriDue);
+            return false;
+        }
+    }
+    let effect =
+        Effect::PollAri { issuer: view.issuer.name.clone(), generation: held.about.generation, id: id.clone() };
+    draft.step(Slot::Ari, effect, Reason::AriDue);
+    true
+}
+
+// -------------------------------------------------------------------------------------------------------- an open order
+
+fn go_on(view: &View<'_>, order: &Order, draft: &mut Draft) {
+    let attempt = order.attempt;
+    if let Phase::Staged { generation } = order.phase {
+        let effect = Effect::Judge { generation, names: order.names.clone() };
+        return step_unless_held(view, order, effect, draft);
+    }
+    if order.spec_digest != view.certificate.digest(view.issuer) {
+        let event = Event::OrderAbandoned { attempt, lost: false, why: Reason::OrderOutdated.to_string().into() };
+        return draft.record(Slot::Issue, event, Reason::OrderOutdated);
+    }
+    if let Some(failure) = dead(view, order) {
+        let why = Reason::OrderDead { failure: failure.clone() };
+        return draft.record(Slot::Issue, Event::OrderFailed { attempt, failure }, why);
+    }
+    let Some(opened) = &order.opened else {
+        let why = Reason::ReplyLost.to_string();
+        let event = Event::OrderAbandoned { attempt, lost: true, why: why.into() };
+        return draft.record(Slot::Issue, event, Reason::ReplyLost);
+    };
+    if let Some(at) = order.look_at.filter(|at| *at > view.now) {
+        return draft.wake(at, WakeKind::Pause, Reason::CaWorking { phase: order.phase.name() });
+    }
+    let effect = next_effect(view, order, &opened.url, &opened.account);
+    step_unless_held(view, order, effect, draft);
+}
+
+fn next_effect(view: &View<'_>, order: &Order, url: &str, account: &str) -> Effect {
+    let (attempt, issuer, url) = (order.attempt, view.issuer.name.clone(), url.to_owned());
+    match &order.phase {
+        Phase::Opened => Effect::FetchAuthorizations { issuer, attempt, url },
+        Phase::Offered { proofs } | Phase::PuttingUp { proofs } if !proofs.is_empty() => {
+            Effect::PutUp { attempt, proofs: proofs.clone() }
+        }
+        Phase::Up { proofs } => {
+            let challenges = proofs.iter().map(|proof| proof.url.clone()).collect();
+            Effect::Answer { issuer, attempt, url, challenges }
+        }
+        Phase::Ready => Effect::SubmitCsr { issuer, attempt, url, key: order.key, names: order.names.clone() },
+        Phase::Valid => Effect::FetchChain {
+            issuer,
+            attempt,
+            url,
+            key: order.key,
+            number: view.ledger().last_number + 1,
+            account: account.to_owned(),
+            spec_digest: order.spec_digest,
+        },
+        // A CSR whose reply was lost is looked after, not sent again: the order says how far it came.
+        _ => Effect::LookAtOrder { issuer, attempt, url },
+    }
+}
+
+fn step_unless_held(view: &View<'_>, order: &Order, effect: Effect, draft: &mut Draft) {
+    if let Some(until) = order.step.until(view.now) {
+        let span = order.step.hold.map_or(Duration::ZERO, |hold| hold.span());
+        let kind = if span < WORTH_TELLING { WakeKind::Pause } else { WakeKind::Hold };
+        return draft.wake(until, kind, held("the order's next step", &order.step));
+    }
+    if let Some(until) = issuer_hold(view) {
+        return draft.wake(until.0, WakeKind::Hold, until.1);
+    }
+    draft.step(Slot::Issue, effect, Reason::OrderOpen { phase: order.phase.name() });
+}
+
+/// Whether an order can go no further, and why. What passes by itself keeps the order.
+fn dead(view: &View<'_>, order: &Order) -> Option<Failure> {
+    /// Challenges that cannot be put up after this many tries will not be in this order.
+    const TRIES_TO_PUT_UP: u32 = 3;
+    if let Some(failure) = &order.step.last {
+        let hopeless = matches!(failure.class, Class::Operator | Class::Spec)
+            || failure.code == "acme:orderGone"
+            || order.phase == Phase::Intended
+            || (matches!(order.phase, Phase::PuttingUp { .. }) && order.step.failures >= TRIES_TO_PUT_UP);
+        if hopeless {
+            return Some(failure.clone());
+        }
+    }
+    let place = order.opened.as_ref().map_or("the CA", |opened| opened.url.as_str());
+    if order.opened.as_ref().and_then(|opened| opened.expires).is_some_and(|expires| expires <= view.now) {
+        return Some(Failure::new(
+            Class::Retry,
+            "acme:orderExpired",
+            place,
+            "the order expired before it was finished",
+        ));
+    }
+    // Judged by the last look: an order found again after a pause of ours is looked at before it is given up.
+    let overdue = order.looked_at.is_some_and(|at| at.since(order.entered_at) >= view.spec.limits.order);
+    (order.phase.waits_for_ca() && overdue).then(|| {
+        let message = format!("the CA left the order {} longer than limits.order allows", order.phase.name());
+        Failure::new(Class::Retry, "acme:orderStuck", place, message)
+            .advise("look at the CA's status page; everleaf tries again with a new order")
+    })
+}
+
+// ------------------------------------------------------------------------------------------------------------ a new one
+
+/// What speaks for an order now.
+struct Need<'a> {
+    why: Reason,
+    asked: Option<(&'a RequestId, bool)>,
+    early_window: bool,
+}
+
+fn renew(view: &View<'_>, asking_ari: bool, draft: &mut Draft) {
+    let forced = view.ledger().asked_for(|ask| matches!(ask, Ask::Renew { force: true, .. }));
+    if let Some((id, refusal)) = forced.and_then(|(id, asked)| Some((id, refuse_force(view, &asked.ask)?))) {
+        let why = Reason::Asked { id: id.clone(), by: refusal.clone() };
+        return draft.record(Slot::Issue, Event::AskClosed { id: id.clone(), why: refusal }, why);
+    }
+    if forced.is_none() && asking_ari {
+        return;
+    }
+    let Some(need) = need(view, draft) else {
+        return close_asks(view, draft);
+    };
+    if let Some((until, kind, why)) = blocked(view, &need) {
+        close_asks(view, draft);
+        return draft.wake(until, kind, why);
+    }
+    prepare(view, &need, draft);
+}
+
+/// A good generation that is not live yet needs a deploy, not another order.
+fn refuse_force(view: &View<'_>, ask: &Ask) -> Option<Printable> {
+    let Ask::Renew { yes: false, new_key: false, .. } = ask else { return None };
+    let newest = view.ledger().newest_accepted()?;
+    let undeployed = view.ledger().live.as_ref().is_none_or(|live| live.generation < newest.about.generation);
+    let proves = !matches!(view.certificate.confirm, crate::config::spec::Confirm::None);
+    let good = newest.about.spec_digest == view.certificate.digest(view.issuer) && view.now < newest.about.validity.end;
+    (undeployed && proves && good).then(|| {
+        let (generation, name) = (newest.about.generation, &view.certificate.name);
+        format!(
+            "generation {generation} is issued and not live yet: `everleaf deploy {name}` is what helps; \
+             `renew {name} --force --yes` orders another one all the same"
+        )
+        .into()
+    })
+}
+
+/// Whether a certificate is needed now; otherwise when, as a wake-up.
+fn need<'a>(view: &View<'a>, draft: &mut Draft) -> Option<Need<'a>> {
+    let ledger = view.ledger();
+    if let Some((id, asked)) = ledger.asked_for(|ask| matches!(ask, Ask::Renew { force: true, .. })) {
+        let new_key = matches!(asked.ask, Ask::Renew { new_key: true, .. });
+        let why = Reason::Asked { id: id.clone(), by: asked.by.clone() };
+        return Some(Need { why, asked: Some((id, new_key)), early_window: false });
+    }
+    let now = |why| Some(Need { why, asked: None, early_window: false });
+    let Some(newest) = ledger.newest_accepted() else { return now(Reason::First) };
+    if newest.about.spec_digest != view.certificate.digest(view.issuer) {
+        return now(Reason::SpecChanged);
+    }
+    by_schedule(view, newest, draft)
+}
+
+fn by_schedule<'a>(view: &View<'a>, newest: &Held, draft: &mut Draft) -> Option<Need<'a>> {
+    // A rollback stands until its own generation is about to end: the schedule of what was left would undo it.
+    if let Some(pinned) = view.wanted().filter(|held| held.about.generation != newest.about.generation) {
+        let last_call = schedule::last_call(pinned.about.validity);
+        if view.now < last_call {
+            draft.wake(last_call, WakeKind::Schedule, Reason::LastCall);
+            return None;
+        }
+        return Some(Need { why: Reason::LastCall, asked: None, early_window: false });
+    }
+    let window = window(view, newest);
+    let due = schedule(&view.shared.seed, &view.certificate.name, newest.about.validity, window, newest.early_window);
+    let need = |why| Some(Need { why, asked: None, early_window: due.early_window });
+    if due.at <= view.now {
+        return need(match due.window {
+            Some(window) if window.end <= view.now => Reason::Recalled { window },
+            _ => due.why,
+        });
+    }
+    let next_run = view.now + view.horizon.span;
+    if due.at <= next_run && !view.horizon.span.is_zero() {
+        return match due.window {
+            Some(window) => ahead(view, due.at, window, draft).and_then(need),
+            // Without a window nothing is lost by the next run, unless that is past the last call.
+            None if next_run < schedule::last_call(newest.about.validity) => wait(draft, due.at, due.why),
+            None => need(Reason::LastCall),
+        };
+    }
+    wait(draft, due.at, due.why)
+}
+
+fn wait<T>(draft: &mut Draft, at: Timestamp, why: Reason) -> Option<T> {
+    draft.wake(at, WakeKind::Schedule, why);
+    None
+}
+
+/// The drawn instant comes before the next run (DESIGN §1 "Horizon").
+fn ahead(view: &View<'_>, at: Timestamp, window: Window, draft: &mut Draft) -> Option<Reason> {
+    /// A timer does not outlive a reboot: each run arms it again.
+    const TIMER_TRUSTED: Duration = Duration::from_secs(600);
+    if window.contains(view.now) {
+        return Some(Reason::AheadInWindow { at });
+    }
+    let tried = view
+        .facts
+        .seen
+        .timer
+        .as_ref()
+        .filter(|timer| timer.at == at && timer.tried <= view.now && view.now.since(timer.tried) < TIMER_TRUSTED);
+    match tried.map(|timer| &timer.failure) {
+        None => {
+            draft.step(Slot::Timer, Effect::Arm { at }, Reason::ArmTimer { at });
+            wait(draft, at, Reason::ArmTimer { at })
+        }
+        Some(None) => wait(draft, at, Reason::ArmTimer { at }),
+        Some(Some(_)) if view.now + view.horizon.span < window.end => wait(draft, at, Reason::Drawn { window }),
+        Some(Some(failure)) => Some(Reason::NoTimer { at, failure: failure.message.clone() }),
+    }
+}
+
+fn window(view: &View<'_>, newest: &Held) -> Option<Window> {
+    let seen = view.facts.seen.ari.as_ref().filter(|seen| seen.generation == newest.about.generation)?;
+    Some(seen.info.as_ref()?.window)
+}
+
+/// What stands against an order now.
+fn blocked(view: &View<'_>, need: &Need<'_>) -> Option<(Timestamp, WakeKind, Reason)> {
+    let ledger = view.ledger();
+    if let Some(why) = view.clock_suspect() {
+        return Some((view.now + super::plan::LONGEST_SLEEP, WakeKind::Hold, why));
+    }
+    if let Some(until) = issue_hold(view, need) {
+        return Some((until, WakeKind::Hold, held("issuing", &ledger.issue)));
+    }
+    if let Some((until, why)) = issuer_hold(view) {
+        return Some((until, WakeKind::Hold, why));
+    }
+    if need.asked.is_none() {
+        let facts = view.shared.issuers.get(&view.issuer.name)?;
+        let until = facts.budget_until(&view.issuer.budget, &counted(view, false), &[], view.now)?;
+        let exempt = exempt(view, replaces(view).as_ref());
+        return (!exempt).then_some((until, WakeKind::Hold, Reason::Budget));
+    }
+    None
+}
+
+fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
+    let ledger = view.ledger();
+    let until = ledger.issue.until(view.now)?;
+    let demanded = ledger.issue.hold.is_some_and(|hold| hold.demanded);
+    let edited = ledger.attempted.is_some_and(|digest| digest != view.certificate.digest(view.issuer));
+    let rebuilt = ledger.issue.last.as_ref().is_some_and(|failure| failure.code == "state:rebuilt");
+    let late = ledger.newest_accepted().is_none_or(|held| view.now >= schedule::last_call(held.about.validity));
+    let own_caution = edited || need.asked.is_some() || (rebuilt && late);
+    (demanded || !own_caution).then_some(until)
+}
+
+fn issuer_hold(view: &View<'_>) -> Option<(Timestamp, Reason)> {
+    let trouble = &view.shared.issuers.get(&view.issuer.name)?.trouble;
+    let until = trouble.until(view.now)?;
+    let demanded = trouble.hold.is_some_and(|hold| hold.demanded);
+    // A person who asks after the trouble began is not put off by our own backoff.
+    let asked = view.ledger().asks.values().any(|asked| trouble.hold.is_some_and(|hold| asked.at >= hold.set_at));
+    (demanded || !asked).then(|| (until, Reason::IssuerTrouble { failure: last_message(trouble) }))
+}
+
+/// Key, `pre` hook, order: one after another, each durable before the next.
+fn prepare(view: &View<'_>, need: &Need<'_>, draft: &mut Draft) {
+    let ledger = view.ledger();
+    let Some(key) = usable_key(view, need) else {
+        let effect = Effect::MakeKey { algorithm: view.certificate.key };
+        return draft.step(Slot::Issue, effect, need.why.clone());
+    };
+    let hooks = &view.certificate.hooks;
+    if hooks.pre.is_some() && !ledger.pre_done {
+        return draft.step(Slot::Issue, Effect::RunPre, need.why.clone());
+    }
+    if hooks.post.is_some() && !ledger.post_due {
+        return draft.record(Slot::Issue, Event::PreIntended, need.why.clone());
+    }
+    draft.step(Slot::Issue, open_order(view, need, key), need.why.clone());
+}
+
+/// The key of the coming order: kept when the specification says so, else one made for it.
+fn usable_key(view: &View<'_>, need: &Need<'_>) -> Option<KeyId> {
+    let ledger = view.ledger();
+    let new_key = need.asked.filter(|(_, new_key)| *new_key);
+    let made_after = new_key.and_then(|(id, _)| ledger.asks.get(id)).map(|asked| asked.seq);
+    if view.certificate.reuse_key && made_after.is_none() {
+        let newest = ledger.newest_accepted();
+        let same = newest.filter(|held| held.about.family == view.certificate.key.family());
+        if let Some(held) = same.filter(|held| held.about.spec_digest == view.certificate.digest(view.issuer)) {
+            return Some(held.about.key);
+        }
+    }
+    let fits = |spare: &super::ledger::SpareKey| {
+        spare.algorithm == view.certificate.key && made_after.is_none_or(|seq| spare.seq > seq)
+    };
+    ledger.spare_keys.iter().find(|(_, spare)| fits(spare)).map(|(key, _)| *key)
+}
+
+fn open_order(view: &View<'_>, need: &Need<'_>, key: KeyId) -> Effect {
+    let (certificate, issuer, attempt) = (view.certificate, view.issuer, view.ledger().attempts.next());
+    let replaces = replaces(view);
+    let intent = Event::OrderIntended {
+        attempt,
+        key,
+        issuer: issuer.name.clone(),
+        directory: issuer.directory.clone(),
+        spec_digest: certificate.digest(issuer),
+        names: certificate.names.clone(),
+        profile: certificate.profile.clone(),
+        replaces: replaces.clone(),
+        asked: need.asked.map(|(id, _)| id.clone()),
+        early_window: need.early_window,
+        why: need.why.to_string().into(),
+    };
+    let counted = counted(view, exempt(view, replaces.as_ref()));
+    let order = NewOrder { names: certificate.names.clone(), profile: certificate.profile.clone(), replaces };
+    let (issuer, intent) = (issuer.name.clone(), Box::new(intent));
+    Effect::OpenOrder { issuer, attempt, order, intent, counted, forced: need.asked.is_some() }
+}
+
+/// The certificate that the order replaces: a clear predecessor at the same CA that shares a name.
+fn replaces(view: &View<'_>) -> Option<String> {
+    let newest = view.ledger().newest_accepted()?;
+    let shares = newest.about.names.iter().any(|name| view.certificate.names.contains(name));
+    let same_ca = newest.about.directory == view.issuer.directory;
+    (shares && same_ca).then(|| newest.about.ari.clone()).flatten()
+}
+
+/// Whether the CA exempts the order from limits: `replaces`, placed inside [start, end) (FACTS "ARI").
+fn exempt(view: &View<'_>, replaces: Option<&String>) -> bool {
+    let window = view.ledger().newest_accepted().and_then(|newest| window(view, newest));
+    replaces.is_some() && window.is_some_and(|window| window.contains(view.now))
+}
+
+fn counted(view: &View<'_>, exempt: bool) -> Spent {
+    let registered = |name: &crate::types::Identifier| {
+        let base = name.base();
+        psl::domain_str(&base).map_or(base.clone(), str::to_owned)
+    };
+    let mut domains: Vec<String> = view.certificate.names.iter().map(registered).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    let (certificate, names) = (view.certificate.name.clone(), view.certificate.names_digest());
+    Spent { at: view.now, certificate, names, domains, exempt }
+}
+
+/// A request to look now is settled by having looked.
+fn close_asks(view: &View<'_>, draft: &mut Draft) {
+    if let Some((id, asked)) = view.ledger().asked_for(|ask| matches!(ask, Ask::Renew { force: false, .. })) {
+        let why = Reason::Asked { id: id.clone(), by: asked.by.clone() };
+        draft.record(Slot::Want, Event::AskClosed { id: id.clone(), why: "looked".into() }, why);
+    }
+}
+
+/// `post` is owed from the moment `pre` may have run until it has succeeded; it runs when no order is open or coming.
+fn post(view: &View<'_>, draft: &mut Draft) {
+    let ledger = view.ledger();
+    let busy = ledger.order.is_some() || draft.steps.iter().any(|step| step.slot == Slot::Issue);
+    if !ledger.post_due || busy {
+        return;
+    }
+    if view.certificate.hooks.post.is_none() {
+        return draft.record(Slot::Post, Event::PostDone, Reason::PostOwed);
+    }
+    if let Some(until) = ledger.post.until(view.now) {
+        return draft.wake(until, WakeKind::Hold, held("the post hook", &ledger.post));
+    }
+    draft.step(Slot::Post, Effect::RunPost, Reason::PostOwed);
+}
+
+pub(super) fn held(what: &'static str, trouble: &Trouble) -> Reason {
+    let demanded = trouble.hold.is_some_and(|hold| hold.demanded);
+    Reason::Held { what, failure: last_message(trouble), demanded }
+}
+
+fn last_message(trouble: &Trouble) -> Printable {
+    trouble.last.as_ref().map(|failure| failure.message.clone()).unwrap_or_default()
+}
+
+impl Held {
+    /// Whether the gate let it pass.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        matches!(self.gate, Gate::Accepted { .. })
+    }
+}

@@ -1,0 +1,152 @@
+//! What was seen and can be seen again: ARI answers, looks at endpoints and nodes, an armed timer.
+//!
+//! Kept in `seen.json`, not synced; losing it costs one more look.
+
+use crate::config::spec::Endpoint;
+use crate::ports::{Observation, Published, RenewalInfo, Shown};
+use crate::types::{Digest, Failure, Fingerprint, GenId, NodeName, Seq, Timestamp, sha256};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Everything seen of one certificate.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sightings {
+    /// The last answer to an ARI request.
+    pub ari: Option<AriSeen>,
+    /// What each endpoint showed, by [`endpoint_id`].
+    pub endpoints: BTreeMap<Digest, EndpointSeen>,
+    /// What lies on each node.
+    pub nodes: BTreeMap<NodeName, NodeSeen>,
+    /// A wake-up armed outside this process.
+    pub timer: Option<TimerSeen>,
+}
+
+/// The last answer to an ARI request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AriSeen {
+    /// Of which generation.
+    pub generation: GenId,
+    /// When it came.
+    pub at: Timestamp,
+    /// The last good answer for this generation: a later failure does not forget it.
+    pub info: Option<RenewalInfo>,
+    /// The last failure, when the last request failed.
+    pub failure: Option<Failure>,
+    /// How many requests failed in a row.
+    pub failures: u32,
+    /// How long to wait before asking again, in milliseconds.
+    pub wait: u64,
+}
+
+impl AriSeen {
+    /// When to ask again.
+    #[must_use]
+    pub fn next(&self) -> Timestamp {
+        self.at + Duration::from_millis(self.wait)
+    }
+}
+
+/// What an endpoint showed at the last look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointSeen {
+    /// The journal's last record when the look began: it cannot confirm a reload that ended later.
+    pub started: Seq,
+    /// When the look ended.
+    pub at: Timestamp,
+    /// The leaf it looked for.
+    pub leaf: Fingerprint,
+    /// Whether it was a whole look (all handshakes) or one glance.
+    pub whole: bool,
+    /// Where the last whole look that showed nothing but the wanted leaf began; gone as soon as anything else is shown.
+    pub proof: Option<Seq>,
+    /// One for each address.
+    pub observations: Vec<Observation>,
+}
+
+impl EndpointSeen {
+    /// Whether every address showed what was wanted, and there was one.
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        !self.observations.is_empty() && self.observations.iter().all(|observation| observation.shown == Shown::Wanted)
+    }
+}
+
+impl Sightings {
+    /// Takes in a look at an endpoint. A whole look that shows what was wanted proves it; a glance keeps an earlier proof.
+    pub fn saw_endpoint(&mut self, id: Digest, mut seen: EndpointSeen) {
+        let earlier =
+            self.endpoints.get(&id).filter(|earlier| earlier.leaf == seen.leaf).and_then(|earlier| earlier.proof);
+        seen.proof = match (seen.wanted(), seen.whole) {
+            (false, _) => None,
+            (true, true) => Some(seen.started),
+            (true, false) => earlier,
+        };
+        self.endpoints.insert(id, seen);
+    }
+
+    /// Takes in an ARI answer. A failure does not forget the last good window of the same generation.
+    pub fn saw_ari(&mut self, generation: GenId, at: Timestamp, answer: Result<RenewalInfo, Failure>) {
+        let earlier = self.ari.take().filter(|earlier| earlier.generation == generation);
+        let failures = earlier.as_ref().map_or(0, |earlier| earlier.failures);
+        self.ari = Some(match answer {
+            Ok(info) => {
+                let wait = millis(info.retry_after);
+                AriSeen { generation, at, info: Some(info), failure: None, failures: 0, wait }
+            }
+            Err(failure) => {
+                // 1, 2, 4 … minutes up to 6 h where the failure names no wait (5xx, timeouts): FACTS "ARI".
+                let backoff = Duration::from_secs(60 << failures.min(9)).min(ARI_RETRY);
+                let wait = millis(failure.retry_after.unwrap_or(backoff));
+                let info = earlier.and_then(|earlier| earlier.info);
+                AriSeen { generation, at, info, failure: Some(failure), failures: failures.saturating_add(1), wait }
+            }
+        });
+    }
+}
+
+/// ARI is asked again after six hours at the latest when it fails.
+const ARI_RETRY: Duration = Duration::from_secs(6 * 3_600);
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What lies on a node, at the last look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeSeen {
+    /// The journal's last record when the look began.
+    pub started: Seq,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What lies there; `None` when it cannot be known.
+    pub published: Option<Published>,
+    /// Why it could not be looked at.
+    pub failure: Option<Failure>,
+}
+
+impl NodeSeen {
+    /// Whether `generation` lies there, byte for byte.
+    #[must_use]
+    pub fn holds(&self, generation: GenId) -> bool {
+        self.published.as_ref().is_some_and(|published| published.intact && published.generation == Some(generation))
+    }
+}
+
+/// A transient timer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimerSeen {
+    /// When it fires.
+    pub at: Timestamp,
+    /// When that was tried.
+    pub tried: Timestamp,
+    /// Why it could not be armed.
+    pub failure: Option<Failure>,
+}
+
+/// What identifies an endpoint across runs.
+#[must_use]
+pub fn endpoint_id(endpoint: &Endpoint) -> Digest {
+    sha256(&[format!("{endpoint:?}").as_bytes()])
+}
