@@ -1,6 +1,8 @@
 //! The configuration as people write it: what is accepted, what is said of mistakes, how long reading takes.
 
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod reading;
 
 #[cfg(test)]
