@@ -284,13 +284,16 @@ pub struct Generation<E> {
     pub chain: String,
     /// The key, PKCS#8 PEM.
     pub privkey: Secret,
+    /// The certificates a server must send, leaf first, by fingerprint.
+    pub served: Vec<Fingerprint>,
     environment: PhantomData<E>,
 }
 
 impl<E> Generation<E> {
     /// The same bytes whatever the environment; callers check `about.rehearsal` first.
-    fn assume(about: About, dir: PathBuf, cert: String, chain: String, privkey: Secret) -> Self {
-        Self { about, dir, cert, chain, privkey, environment: PhantomData }
+    fn assume(about: About, dir: PathBuf, material: Material) -> Self {
+        let Material { cert, chain, privkey, served } = material;
+        Self { about, dir, cert, chain, privkey, served, environment: PhantomData }
     }
 
     /// Leaf and intermediates, PEM.
@@ -306,6 +309,19 @@ impl<E> Generation<E> {
     }
 }
 
+/// A generation's bytes.
+#[derive(Debug, Clone)]
+pub struct Material {
+    /// The leaf, PEM.
+    pub cert: String,
+    /// The intermediates, PEM, leaf's issuer first; no root.
+    pub chain: String,
+    /// The key, PKCS#8 PEM.
+    pub privkey: Secret,
+    /// The fingerprints of leaf and intermediates, in order.
+    pub served: Vec<Fingerprint>,
+}
+
 /// A generation read back, in one environment or the other.
 #[derive(Debug, Clone)]
 pub enum AnyGeneration {
@@ -318,11 +334,11 @@ pub enum AnyGeneration {
 impl AnyGeneration {
     /// Sorts a generation by what its `about` says.
     #[must_use]
-    pub fn new(about: About, dir: PathBuf, cert: String, chain: String, privkey: Secret) -> Self {
+    pub fn new(about: About, dir: PathBuf, material: Material) -> Self {
         if about.rehearsal {
-            Self::Rehearsed(Generation::assume(about, dir, cert, chain, privkey))
+            Self::Rehearsed(Generation::assume(about, dir, material))
         } else {
-            Self::Production(Generation::assume(about, dir, cert, chain, privkey))
+            Self::Production(Generation::assume(about, dir, material))
         }
     }
 }

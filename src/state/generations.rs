@@ -7,7 +7,7 @@ use super::{CERTS, MAX_ENTRIES, PRIVATE_DIR, PRIVATE_FILE, StateRoot, failed};
 use crate::disk::{Dir, Durability, TEMPORARY};
 use crate::pki::gate::{self, Expected, Origin};
 use crate::pki::{self, MAX_CHAIN_BYTES, key};
-use crate::ports::{About, AnyGeneration, Criteria, Download, Generations, Verdict, Violation};
+use crate::ports::{About, AnyGeneration, Criteria, Download, Generations, Material, Verdict, Violation};
 use crate::types::{CertName, Class, Failure, GenId, Secret};
 
 const GENERATIONS: &str = "gen";
@@ -96,11 +96,14 @@ impl Generations for StateRoot {
         if !key::id_of(&privkey).is_ok_and(|id| id == leaf[0].key()) {
             return Err(damaged(&dir, "privkey.pem is not the key of cert.pem"));
         }
-        if !chain.is_empty() && pki::parse::chain(chain.as_bytes()).is_err() {
-            return Err(damaged(&dir, "chain.pem cannot be read"));
+        let mut served = vec![about.leaf];
+        if !chain.is_empty() {
+            let intermediates = pki::parse::chain(chain.as_bytes());
+            let intermediates = intermediates.map_err(|_| damaged(&dir, "chain.pem cannot be read"))?;
+            served.extend(intermediates.iter().map(pki::Certificate::fingerprint));
         }
         let path = dir.path().to_owned();
-        Ok(AnyGeneration::new(about, path, cert, chain, privkey))
+        Ok(AnyGeneration::new(about, path, Material { cert, chain, privkey, served }))
     }
 
     fn list(&self, name: &CertName) -> Result<Vec<About>, Failure> {
