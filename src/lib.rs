@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod acme;
+pub mod alarm;
 pub mod config;
 pub mod core;
+pub mod deploy;
 pub mod disk;
 pub mod hook;
 pub mod net;

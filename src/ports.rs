@@ -667,7 +667,7 @@ pub struct HookContext {
     pub reason: Printable,
     /// `EVERLEAF_DRY_RUN` is `1` when set.
     pub dry_run: bool,
-    /// `EVERLEAF_ATTEMPT`.
+    /// `EVERLEAF_ATTEMPT`; 0 when there is none, as on a look.
     pub attempt: u64,
 }
 

@@ -58,7 +58,7 @@ fn of_context(context: &HookContext) -> Variables {
         ("EVERLEAF_PREV_SERIAL", context.prev_serial.as_ref().and_then(|v| text(v))),
         ("EVERLEAF_REASON", (!context.reason.is_empty()).then(|| context.reason.to_string().into())),
         ("EVERLEAF_DRY_RUN", context.dry_run.then(|| OsString::from("1"))),
-        ("EVERLEAF_ATTEMPT", text(&context.attempt)),
+        ("EVERLEAF_ATTEMPT", (context.attempt > 0).then(|| context.attempt.to_string().into())),
     ];
     let mut variables: Variables =
         known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

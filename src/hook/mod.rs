@@ -4,7 +4,7 @@
 //! directory, a time limit after which its whole group is ended, and one JSON event on stdin. What it prints is cut, cleaned
 //! and logged line by line. It sees paths, never key material (invariants D2 and F5).
 //!
-//! Exit status: 0 done, 75 try later, 42 not for me, anything else failed.
+//! Exit status: 0 done, 75 try later, 42 not for me, 43 refused (a person must look), anything else failed.
 
 mod environment;
 mod output;
@@ -29,6 +29,8 @@ pub const SCHEMA: &str = "everleaf.hook/1";
 const TRY_LATER: i32 = 75;
 /// The hook does not handle this event.
 const NOT_FOR_ME: i32 = 42;
+/// The hook could, but must not: a node has a newer epoch. Trying again soon is of no use.
+const REFUSED: i32 = 43;
 
 /// What a hook that did not fail said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +106,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// Codes `hook:exit`, `hook:later` (exit 75), `hook:signal` and `hook:timeout` (class `Retry`);
     /// `hook:not-found`, `hook:interpreter`, `hook:permission`, `hook:format`, `hook:world-writable` and `hook:start`
-    /// (class `Operator`): it never ran. The last lines it printed are the failure's details.
+    /// (class `Operator`): it never ran; `hook:refused` (exit 43, class `Operator`). The last lines it printed are the failure's details.
     pub async fn run(self) -> Result<Answer, Failure> {
         if let Some(unit) = &self.hook.unit {
             self.systemd.start(unit, self.hook.timeout, &self.place).await?;
@@ -177,6 +179,8 @@ fn judge(finished: Finished, place: &str, hook: &Hook) -> Result<Answer, Failure
         Ended::Code(TRY_LATER) => {
             Failure::new(Class::Retry, "hook:later", place, "asked to be called again later (exit 75)")
         }
+        Ended::Code(REFUSED) => Failure::new(Class::Operator, "hook:refused", place, "refused to do it (exit 43)")
+            .advise("read the lines it printed: they say who must decide"),
         Ended::Code(code) => Failure::new(Class::Retry, "hook:exit", place, format!("failed with exit status {code}"))
             .advise("read the lines it printed; `everleaf why NAME` shows when it is tried again"),
         Ended::Signal(signal) => {

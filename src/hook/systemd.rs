@@ -45,18 +45,19 @@ impl Systemd {
     /// `systemctl start UNIT`, the job's result awaited: for a oneshot unit, to its end.
     ///
     /// # Errors
-    /// As [`Self::systemctl`].
+    /// Codes `systemd:unit` (no such name can exist), `systemd:absent`, `systemd:job` (the job failed; what systemctl said is in
+    /// the details), `systemd:timeout`.
     pub async fn start(&self, unit: &str, limit: Duration, place: &str) -> Result<(), Failure> {
-        self.systemctl(&["start"], unit, limit, place).await
+        self.systemctl("start", unit, limit, place).await
     }
 
     /// `systemctl reload UNIT`, the job's result awaited; then the unit must still be active.
     ///
     /// # Errors
-    /// As [`Self::systemctl`]; code `systemd:inactive` when the unit did not survive its reload.
+    /// As [`Self::start`]; code `systemd:inactive` when the unit did not survive its reload.
     pub async fn reload(&self, unit: &str, limit: Duration, place: &str) -> Result<(), Failure> {
-        self.systemctl(&["reload"], unit, limit, place).await?;
-        let active = self.systemctl(&["is-active"], unit, QUESTION, place).await;
+        self.systemctl("reload", unit, limit, place).await?;
+        let active = self.systemctl("is-active", unit, QUESTION, place).await;
         active.map_err(|failure| {
             let message = format!("{unit} is not active any more after its reload");
             let advice = format!("systemctl status {unit}; journalctl -u {unit} -n 50");
@@ -66,34 +67,59 @@ impl Systemd {
     }
 
     /// `systemctl VERB UNIT`.
-    ///
-    /// # Errors
-    /// Codes `systemd:unit` (no such name can exist), `systemd:absent`, `systemd:job` (the job failed; what systemctl said is in
-    /// the details), `systemd:timeout`.
-    pub(crate) async fn systemctl(
-        &self,
-        verb: &[&str],
-        unit: &str,
-        limit: Duration,
-        place: &str,
-    ) -> Result<(), Failure> {
-        let mut args = vec!["--no-ask-password", "--no-pager"];
-        args.extend(verb);
-        args.extend(["--", checked_unit(unit, place)?]);
-        self.run("systemctl", &args, limit, place).await
+    async fn systemctl(&self, verb: &str, unit: &str, limit: Duration, place: &str) -> Result<(), Failure> {
+        let args = ["--no-ask-password", "--no-pager", verb, "--", checked_unit(unit, place)?];
+        self.run("systemctl", &args, limit, place).await.map(|_| ())
     }
 
-    /// Runs one of systemd's programs.
+    /// Has systemd start `command` at `calendar` (systemd.time(7)), by a transient timer `unit`.timer with a service of the
+    /// same name.
     ///
     /// # Errors
-    /// As [`Self::systemctl`].
-    pub(crate) async fn run(
+    /// As [`Self::start`].
+    pub(crate) async fn at_calendar(
+        &self,
+        calendar: &str,
+        unit: &str,
+        command: &[String],
+        place: &str,
+    ) -> Result<(), Failure> {
+        let (unit, calendar) = (format!("--unit={}", checked_unit(unit, place)?), format!("--on-calendar={calendar}"));
+        let mut args = vec!["--quiet", "--collect", &unit, &calendar, "--timer-property=AccuracySec=1s", "--"];
+        args.extend(command.iter().map(String::as_str));
+        self.run("systemd-run", &args, QUESTION, place).await.map(|_| ())
+    }
+
+    /// The loaded timers whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) async fn timers(&self, prefix: &str, place: &str) -> Result<Vec<String>, Failure> {
+        let pattern = format!("{}*.timer", checked_unit(prefix, place)?);
+        let args =
+            ["--no-pager", "--no-legend", "--plain", "--full", "--all", "--type=timer", "list-units", "--", &pattern];
+        let listed = self.run("systemctl", &args, QUESTION, place).await?;
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let names = listed.lines().filter_map(|line| line.split_whitespace().next());
+        Ok(names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect())
+    }
+
+    /// `systemctl stop UNIT`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) async fn stop(&self, unit: &str, place: &str) -> Result<(), Failure> {
+        self.systemctl("stop", unit, QUESTION, place).await
+    }
+
+    /// Runs one of systemd's programs. Answers its standard output.
+    async fn run(
         &self,
         program: &'static str,
         args: &[&str],
         limit: Duration,
         place: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<u8>, Failure> {
         if !self.is_running() {
             let message = "systemd is not this machine's init";
             return Err(Failure::new(Class::Operator, "systemd:absent", place, message)
@@ -107,13 +133,13 @@ impl Systemd {
             limit,
             place: place.to_owned(),
         };
-        judge(&process::run(&process).await?, &format!("{program} {}", args.join(" ")), place)
+        judge(process::run(&process).await?, &format!("{program} {}", args.join(" ")), place)
     }
 }
 
-fn judge(finished: &Finished, command: &str, place: &str) -> Result<(), Failure> {
+fn judge(finished: Finished, command: &str, place: &str) -> Result<Vec<u8>, Failure> {
     let failure = match finished.ended {
-        Ended::Code(0) => return Ok(()),
+        Ended::Code(0) => return Ok(finished.output.stdout),
         Ended::Code(code) => {
             Failure::new(Class::Retry, "systemd:job", place, format!("`{command}` failed with exit status {code}"))
         }

@@ -34,6 +34,8 @@ fn exit_statuses_mean_what_is_written() {
     assert_eq!(run(&shell("exit 42")), Ok(Answer::NotForMe));
     let later = failure(&shell("exit 75"));
     assert_eq!((later.class, later.code.as_str()), (Class::Retry, "hook:later"));
+    let refused = failure(&shell("exit 43"));
+    assert_eq!((refused.class, refused.code.as_str()), (Class::Operator, "hook:refused"));
     let failed = failure(&shell("echo one; echo 'nginx: [emerg] \u{1b}[31mbad' >&2; exit 3"));
     assert_eq!((failed.class, failed.code.as_str()), (Class::Retry, "hook:exit"));
     assert!(failed.message.as_str().contains('3') && failed.place.as_str().contains("node edge1"), "{failed:?}");

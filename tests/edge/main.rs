@@ -8,4 +8,6 @@ mod rig;
 
 mod deploy_ssh;
 mod hooks;
+mod reload;
 mod support;
+mod systemd;
