@@ -2,12 +2,14 @@
 
 use super::event::{Alert, Ask, Entry, Event};
 use super::hold::Trouble;
+pub use super::order::{OpenedOrder, Order, Phase};
 use super::sightings::Sightings;
+pub use super::want::{Aim, Milestone, Rolled, Want};
 use crate::config::spec::KeyAlgorithm;
 use crate::ports::{About, Proof, Violation};
 use crate::types::{
-    Attempt, Class, Digest, Epoch, Failure, GenId, Identifier, IssuerName, KeyId, NodeName, NotifierName, Printable,
-    RequestId, Seq, SpecDigest, Timestamp,
+    Attempt, Class, Epoch, Failure, GenId, KeyId, NodeName, NotifierName, Printable, RequestId, Seq, SpecDigest,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -96,97 +98,6 @@ pub struct SpareKey {
     pub seq: Seq,
 }
 
-/// An open order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Order {
-    /// Its number.
-    pub attempt: Attempt,
-    /// The key it is for.
-    pub key: KeyId,
-    /// Where.
-    pub issuer: IssuerName,
-    /// The directory's URL.
-    pub directory: String,
-    /// What it is for.
-    pub spec_digest: SpecDigest,
-    /// Its identifiers.
-    pub names: Vec<Identifier>,
-    /// When it was intended.
-    pub intended_at: Timestamp,
-    /// Whether an ARI window that began before the certificate itself called for it.
-    #[serde(default)]
-    pub early_window: bool,
-    /// The CA's name for it, once a reply was seen.
-    pub opened: Option<OpenedOrder>,
-    /// How far it is.
-    pub phase: Phase,
-    /// Since when.
-    pub entered_at: Timestamp,
-    /// When it was last looked at without change.
-    pub looked_at: Option<Timestamp>,
-    /// When to look at it again.
-    pub look_at: Option<Timestamp>,
-    /// How often it was looked at without change.
-    pub looks: u32,
-    /// Trouble with its current step.
-    #[serde(default)]
-    pub step: Trouble,
-}
-
-/// What the CA said when it opened an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenedOrder {
-    /// Its URL.
-    pub url: String,
-    /// The account that owns it.
-    pub account: String,
-    /// When the CA gives it up.
-    pub expires: Option<Timestamp>,
-}
-
-/// How far an order is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "snake_case")]
-pub enum Phase {
-    /// Intended; no reply seen.
-    Intended,
-    /// Opened; its authorizations are not known.
-    Opened,
-    /// These challenges are to be met.
-    Offered {
-        /// One an identifier.
-        proofs: Vec<Proof>,
-    },
-    /// They are about to be put up.
-    PuttingUp {
-        /// One an identifier.
-        proofs: Vec<Proof>,
-    },
-    /// They can be seen.
-    Up {
-        /// One an identifier.
-        proofs: Vec<Proof>,
-    },
-    /// The CA was told to look.
-    Answered {
-        /// One an identifier.
-        proofs: Vec<Proof>,
-    },
-    /// All authorizations are valid.
-    Ready,
-    /// A CSR is about to be submitted, or was and the reply was lost.
-    CsrIntended,
-    /// The CA has the CSR.
-    Submitted,
-    /// The certificate can be fetched.
-    Valid,
-    /// The certificate is stored aside.
-    Staged {
-        /// As which generation.
-        generation: GenId,
-    },
-}
-
 /// A generation on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Held {
@@ -217,78 +128,6 @@ pub enum Gate {
         /// All that is wrong with it.
         violations: Vec<Violation>,
     },
-}
-
-/// What should be served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Want {
-    /// Everywhere, but for the overrides.
-    pub default: Aim,
-    /// On single nodes.
-    #[serde(default)]
-    pub overrides: BTreeMap<NodeName, Aim>,
-}
-
-/// A generation that should be served, and since which decision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Aim {
-    /// The decision's number.
-    pub epoch: Epoch,
-    /// The generation.
-    pub generation: GenId,
-    /// Whether it goes back.
-    pub rollback: bool,
-    /// When it was decided.
-    pub at: Timestamp,
-    /// Why.
-    pub why: Printable,
-}
-
-impl Want {
-    /// What a node should serve.
-    #[must_use]
-    pub fn on(&self, node: &NodeName) -> &Aim {
-        self.overrides.get(node).unwrap_or(&self.default)
-    }
-}
-
-/// A generation reached at an epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Milestone {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// The generation.
-    pub generation: GenId,
-    /// The record that says so.
-    pub seq: Seq,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// What is known of a node, for one certificate.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Rolled {
-    /// A self-signed pair stands in.
-    pub placeholder: bool,
-    /// What was published there last.
-    pub deployed: Option<Milestone>,
-    /// When its servers were last told to read.
-    pub reloaded: Option<Milestone>,
-    /// When it last served all it should.
-    pub confirmed: Option<Milestone>,
-    /// What it last served in full before the present aim: where a rollback goes.
-    pub served_before: Option<GenId>,
-    /// The last record that says that it does not serve what it should.
-    pub lagging: Option<Seq>,
-    /// Trouble with publishing there.
-    pub deploy: Trouble,
-    /// Trouble with reloading it, and the digest of the command that failed.
-    pub reload: Trouble,
-    /// The digest of the reload command the trouble is about.
-    pub reload_verb: Option<Digest>,
-    /// Trouble with what it serves.
-    pub serve: Trouble,
 }
 
 /// A record that contradicts the ones before it: a defect of everleaf or of the file, never applied.
@@ -710,74 +549,5 @@ impl Ledger {
     /// The oldest request of a kind.
     pub fn asked_for(&self, kind: impl Fn(&Ask) -> bool) -> Option<(&RequestId, &Asked)> {
         self.asks.iter().filter(|(_, asked)| kind(&asked.ask)).min_by_key(|(_, asked)| asked.seq)
-    }
-}
-
-/// Between telling the CA something and the first look at what came of it.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
-
-impl Order {
-    fn enter(&mut self, phase: Phase, at: Timestamp) {
-        self.phase = phase;
-        self.entered_at = at;
-        self.looked_at = None;
-        // A look made before the CA can have done anything costs a whole Retry-After.
-        self.look_at = self.phase.waits_for_ca().then_some(at + FIRST_LOOK);
-        self.looks = 0;
-        self.step.clear();
-    }
-
-    /// Putting up is repeated after a failure: the count of failures must outlive the repetition.
-    fn put_up(&mut self, proofs: &[Proof], at: Timestamp) {
-        let step = std::mem::take(&mut self.step);
-        self.enter(Phase::PuttingUp { proofs: proofs.to_vec() }, at);
-        self.step = step;
-    }
-
-    /// A poll made too early costs a whole Retry-After, so the CA's wish is kept; without one, wait a little longer each time.
-    fn look_again(&mut self, at: Timestamp, retry_after: Option<u64>) {
-        const LONGEST: Duration = Duration::from_secs(5);
-        let own = (FIRST_LOOK * (1 << self.looks.min(6))).min(LONGEST);
-        self.looks = self.looks.saturating_add(1);
-        self.looked_at = Some(at);
-        self.look_at = Some(at + retry_after.map_or(own, Duration::from_millis));
-        self.step.clear();
-    }
-}
-
-impl Phase {
-    /// The challenges of this phase.
-    #[must_use]
-    pub fn proofs(&self) -> &[Proof] {
-        match self {
-            Self::Offered { proofs } | Self::PuttingUp { proofs } | Self::Up { proofs } | Self::Answered { proofs } => {
-                proofs
-            }
-            _ => &[],
-        }
-    }
-
-    /// Whether the next word is the CA's.
-    #[must_use]
-    pub const fn waits_for_ca(&self) -> bool {
-        matches!(self, Self::Answered { .. } | Self::Submitted)
-    }
-
-    /// The phase, for people.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Intended => "intended",
-            Self::Opened => "opened",
-            Self::Offered { .. } => "waiting for challenges to be put up",
-            Self::PuttingUp { .. } => "putting challenges up",
-            Self::Up { .. } => "ready to be validated",
-            Self::Answered { .. } => "being validated",
-            Self::Ready => "ready",
-            Self::CsrIntended => "submitting its CSR",
-            Self::Submitted => "processing",
-            Self::Valid => "valid",
-            Self::Staged { .. } => "downloaded",
-        }
     }
 }

@@ -16,6 +16,7 @@ pub mod event;
 pub mod hold;
 mod issue;
 pub mod ledger;
+mod order;
 pub mod outcome;
 pub mod plan;
 pub mod reason;
@@ -24,6 +25,7 @@ pub mod schedule;
 pub mod shared;
 pub mod sightings;
 mod upkeep;
+mod want;
 
 pub use admit::{Batch, InFlight, Work, admit};
 pub use effect::{Effect, Slot};
