@@ -14,5 +14,6 @@ pub mod hook;
 pub mod net;
 pub mod pki;
 pub mod ports;
+pub mod solver;
 pub mod state;
 pub mod types;

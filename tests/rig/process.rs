@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,16 +31,27 @@ pub(crate) fn hosts() -> [Ipv4Addr; 3] {
     [64, 128, 192].map(|block| Ipv4Addr::new(127, block + (high & 63), middle, low))
 }
 
-/// A port that is free, for TCP and UDP, on all of [`hosts`]; handed out once a process.
+/// A port that is free, for TCP and UDP, on all of [`hosts`] and on 127.0.0.1; handed out once on this machine.
 pub(crate) fn free_port() -> u16 {
     /// Below the kernel's ephemeral range (32768…), so that no outgoing connection takes one in between.
     const FIRST: u16 = 10_000;
-    static NEXT: AtomicU16 = AtomicU16::new(FIRST);
+    const COUNT: u16 = 22_000;
+    /// Whoever has this UDP socket (nobody serves DNS at every address) has the port's number for as long as its process lives. Some servers (named) share a port
+    /// with others instead of failing, so that asking for it is not enough.
+    const CLAIM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    static CLAIMED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes begin at different places, so that they seldom try the same number.
+    let begin = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT)).expect("below COUNT");
+    let free =
+        |host: &Ipv4Addr, port| TcpListener::bind((*host, port)).is_ok() && UdpSocket::bind((*host, port)).is_ok();
     loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(port < 32_000, "no free port is left");
-        let free = |host: &Ipv4Addr| TcpListener::bind((*host, port)).is_ok() && UdpSocket::bind((*host, port)).is_ok();
-        if hosts().iter().all(free) {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(turn < COUNT, "no free port is left");
+        let port = FIRST + begin.wrapping_add(turn) % COUNT;
+        let Ok(claim) = UdpSocket::bind((CLAIM, port)) else { continue };
+        if hosts().iter().chain([&Ipv4Addr::LOCALHOST]).all(|host| free(host, port)) {
+            CLAIMED.lock().expect("no test panics in here").push(claim);
             return port;
         }
     }

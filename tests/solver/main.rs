@@ -1,6 +1,10 @@
-//! Solvers against real parts: Pebble, nginx, HAProxy, BIND.
+//! Solvers against real parts: Pebble's DNS, nginx, HAProxy, BIND.
 
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod dns01;
+mod edges;
+mod listener;
 mod servers;
+mod support;

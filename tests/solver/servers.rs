@@ -1,5 +1,7 @@
 //! The rig itself: what its servers promise to the other tests.
 
+#![cfg(test)]
+
 use crate::rig::{self, Bind, BindOptions, HaProxy, Nginx, Pebble, PebbleOptions, SServer, Sshd};
 use std::net::SocketAddr;
 use std::process::Command;
