@@ -14,6 +14,7 @@ pub mod hook;
 pub mod net;
 pub mod pki;
 pub mod ports;
+pub mod probe;
 pub mod solver;
 pub mod state;
 pub mod types;
