@@ -60,7 +60,7 @@ fn ecdsa(
 /// Which key a PEM text holds.
 ///
 /// # Errors
-/// As [`Private::read`].
+/// Class `Operator`, code `key:unreadable`: no PKCS#8 block, or a kind of key that everleaf does not make.
 pub fn id_of(pem: &Secret) -> Result<KeyId, Failure> {
     Private::read(pem).map(|key| key.id())
 }
@@ -68,7 +68,7 @@ pub fn id_of(pem: &Secret) -> Result<KeyId, Failure> {
 /// The family of the key in a PEM text.
 ///
 /// # Errors
-/// As [`Private::read`].
+/// Class `Operator`, code `key:unreadable`: no PKCS#8 block, or a kind of key that everleaf does not make.
 pub fn family_of(pem: &Secret) -> Result<KeyFamily, Failure> {
     Private::read(pem).map(|key| key.family())
 }
