@@ -10,6 +10,7 @@ mod authz;
 mod directory;
 mod header;
 mod jws;
+mod nonces;
 mod order;
 mod problem;
 mod shared;

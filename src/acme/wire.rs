@@ -5,6 +5,7 @@
 
 use super::header;
 use super::jws::{AccountKey, SignedAs};
+use super::nonces::{self, Nonces};
 use super::problem::Refusal;
 use crate::net::http::{BODY_LIMIT, Http, Plain, Reply, Request, allowed};
 use crate::types::{Class, Failure};
@@ -23,10 +24,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How often one request is sent when its nonce is refused each time: at nine bad ones in ten, one request in a thousand
 /// still fails.
 const MAX_SENDS: usize = 64;
-/// The nonces kept: as many as requests can be under way at once in the widest run.
-const MAX_NONCES: usize = 128;
-/// The longest nonce taken: CAs' are under 100 characters.
-const LONGEST_NONCE: usize = 512;
 const REPLAY_NONCE: &str = "replay-nonce";
 const JOSE_JSON: HeaderValue = HeaderValue::from_static("application/jose+json");
 
@@ -63,6 +60,11 @@ impl Exchange {
         self.headers.get(http::header::LOCATION)?.to_str().ok().map(str::to_owned)
     }
 
+    fn nonce(&self) -> Option<String> {
+        let nonce = self.headers.get(REPLAY_NONCE)?.to_str().ok()?;
+        nonces::is_nonce(nonce).then(|| nonce.to_owned())
+    }
+
     /// The body as JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
         serde_json::from_slice(&self.body).map_err(|error| Refusal::unreadable(self, &error.to_string()))
@@ -74,7 +76,7 @@ pub(super) struct Wire {
     http: Http,
     /// Whether the directory itself is on loopback: only then may a URL it names be plain http.
     plain: Plain,
-    nonces: Mutex<Vec<String>>,
+    nonces: Nonces,
     /// Our clock less the CA's, in seconds, at its last reply.
     offset: Mutex<Option<i64>>,
     sent: AtomicU64,
@@ -84,7 +86,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(http: Http, plain: Plain) -> Self {
-        let (nonces, offset) = (Mutex::default(), Mutex::default());
+        let (nonces, offset) = (Nonces::new(), Mutex::default());
         let (sent, asked_for_nonce, bad_nonces) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         Self { http, plain, nonces, offset, sent, asked_for_nonce, bad_nonces }
     }
@@ -164,25 +166,21 @@ impl Wire {
         self.check(url)?;
         let nonce = self.nonce(new_nonce).await?;
         let body = key.sign(signed_as, &nonce, url, payload)?;
-        let exchange = self.send(post(url, body.into(), BODY_LIMIT)).await?;
+        let exchange = self.send_signed(post(url, body.into(), BODY_LIMIT)).await?;
         if exchange.refused() { Err(Refusal::read(&exchange)) } else { Ok(exchange) }
     }
 
-    /// A nonce: the newest of the pool (after badNonce that is the error's own), or a new one.
+    /// A nonce: of the pool, or asked for.
     async fn nonce(&self, new_nonce: &str) -> Result<String, Refusal> {
-        if let Some(nonce) = self.pool(Vec::pop) {
+        if let Some(nonce) = self.nonces.take().await {
             return Ok(nonce);
         }
-        let exchange = self.fetch_nonce(new_nonce).await?;
+        self.asked_for_nonce.fetch_add(1, Ordering::Relaxed);
+        let exchange = self.send(Request::new(Method::HEAD, new_nonce)).await?;
         if exchange.refused() {
             return Err(Refusal::read(&exchange));
         }
-        self.pool(Vec::pop).ok_or_else(|| Refusal::unreadable(&exchange, "there is no Replay-Nonce"))
-    }
-
-    async fn fetch_nonce(&self, new_nonce: &str) -> Result<Exchange, Failure> {
-        self.asked_for_nonce.fetch_add(1, Ordering::Relaxed);
-        self.send(Request::new(Method::HEAD, new_nonce)).await
+        exchange.nonce().map_or_else(|| Err(Refusal::unreadable(&exchange, "there is no Replay-Nonce")), Ok)
     }
 
     async fn send(&self, request: Request) -> Result<Exchange, Failure> {
@@ -195,29 +193,22 @@ impl Wire {
             Err(failure) => tracing::debug!(%method, url, code = failure.code, "acme"),
         }
         let Reply { status, headers, body, .. } = reply?;
-        if let Some(nonce) = headers.get(REPLAY_NONCE).and_then(|value| value.to_str().ok()).filter(|n| is_nonce(n)) {
-            self.pool(|pool| {
-                if pool.len() == MAX_NONCES {
-                    pool.remove(0);
-                }
-                pool.push(nonce.to_owned());
-            });
-        }
         if let Some(theirs) = header::date(&headers) {
             *self.offset.lock().unwrap_or_else(PoisonError::into_inner) = Some(unix_now().saturating_sub(theirs));
         }
         Ok(Exchange { url, status, headers, body })
     }
 
-    fn pool<T>(&self, act: impl FnOnce(&mut Vec<String>) -> T) -> T {
-        act(&mut self.nonces.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Sends a signed request. Its reply's nonce goes to the pool, and is promised to somebody until then.
+    async fn send_signed(&self, request: Request) -> Result<Exchange, Failure> {
+        let promise = self.nonces.promise();
+        let exchange = self.send(request).await?;
+        if let Some(nonce) = exchange.nonce() {
+            self.nonces.put(&nonce);
+        }
+        drop(promise);
+        Ok(exchange)
     }
-}
-
-/// base64url (RFC 8555 §6.5.1).
-fn is_nonce(text: &str) -> bool {
-    (1..=LONGEST_NONCE).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'='))
 }
 
 fn post(url: &str, body: Bytes, limit: usize) -> Request {
@@ -289,7 +280,7 @@ impl HttpClient for Library {
             }
             let limit = RECORD.try_with(|record| record.limit).unwrap_or(BODY_LIMIT);
             let body = collect(body).await;
-            note(wire.send(post(&url, body, limit)).await)
+            note(wire.send_signed(post(&url, body, limit)).await)
         })
     }
 }
@@ -333,19 +324,4 @@ fn respond(status: u16, headers: HeaderMap, body: Bytes) -> Result<BytesResponse
 /// The body of a request, through the one public way to read the library's wrapper; it is in memory already.
 async fn collect(body: BodyWrapper<Bytes>) -> Bytes {
     BytesResponse::from(http::Response::new(body)).body.into_bytes().await.unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nonce_is_base64url_and_bounded() {
-        for good in ["a", "oFvnlFP1wIhRlYS2jTaXbA", "a-b_c=="] {
-            assert!(is_nonce(good), "{good}");
-        }
-        for bad in ["", "a b", "a\"b", "ä", &"a".repeat(LONGEST_NONCE + 1)] {
-            assert!(!is_nonce(bad), "{bad}");
-        }
-    }
 }
