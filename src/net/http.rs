@@ -246,10 +246,7 @@ fn tls(options: &Options) -> Result<ClientConfig, Failure> {
 
 fn failure(url: &Url, error: &reqwest::Error) -> Failure {
     let why = chain(error);
-    let tls = causes(error).find_map(|cause| {
-        let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause.downcast_ref().or_else(|| io.and_then(|inner| inner.downcast_ref::<rustls::Error>()))
-    });
+    let tls = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
     let (class, code, message, advice) = match tls {
         Some(rustls::Error::InvalidCertificate(_)) => (
             Class::Operator,
@@ -279,12 +276,17 @@ fn failure(url: &Url, error: &reqwest::Error) -> Failure {
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| {
         let error: &'a (dyn Error + 'static) = *error;
-        error.source()
+        // An I/O error's source is that of the error it carries: without this, the carried one would be skipped.
+        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(carried) => Some(carried as _),
+            None => error.source(),
+        }
     })
 }
 
 /// The innermost causes say why; reqwest's own words only repeat the URL.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    let words: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    let mut words: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    words.dedup();
     if words.is_empty() { error.to_string() } else { words.join(": ") }
 }

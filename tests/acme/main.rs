@@ -3,5 +3,9 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod account;
 mod client;
 mod issuing;
+mod refusals;
+mod renewing;
+mod resuming;

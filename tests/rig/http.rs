@@ -47,7 +47,11 @@ pub(crate) fn request(address: SocketAddr, root: Option<&str>, text: &str) -> io
 
 /// The text of a `POST`.
 pub(super) fn posting(address: SocketAddr, path: &str, body: &str) -> String {
-    format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    let length = body.len();
+    // Pebble answers nobody who does not name himself.
+    format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: everleaf-tests\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 fn client(root: &str) -> Arc<rustls::ClientConfig> {
