@@ -2,7 +2,7 @@
 
 use crate::pki::{self, MAX_CHAIN_BYTES};
 use crate::ports::HookContext;
-use crate::types::{Class, Failure, Secret};
+use crate::types::{Class, Failure, GenId, Secret};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(super) fn loads(context: &HookContext) -> Result<(), Failure> {
     let data = context.live_dir.join("..data");
     if let Some(wanted) = context.generation {
         let target = std::fs::read_link(&data).unwrap_or_default();
-        if target != Path::new(&format!("..gen-{wanted}")) {
+        if !target.to_str().is_some_and(|target| names(target, wanted)) {
             let message =
                 format!("{wanted} is not what is published there ({}), so nothing is reloaded", target.display());
             return Err(Failure::new(Class::Retry, "reload:not-published", place, message)
@@ -36,6 +36,12 @@ pub(super) fn loads(context: &HookContext) -> Result<(), Failure> {
         )
         .advise(format!("everleaf deploy {} publishes it anew", context.name))
     })
+}
+
+/// Whether a directory is a generation's: `..gen-0007-3fa94c1b`, or `..gen-0007-3fa94c1b.1` once it was built anew.
+fn names(directory: &str, wanted: GenId) -> bool {
+    let id = directory.strip_prefix("..gen-").and_then(|rest| rest.split('.').next());
+    id.is_some_and(|id| id == wanted.to_string())
 }
 
 fn belong_together(dir: &Path) -> Result<(), String> {

@@ -141,6 +141,7 @@ fn old_generations_go_and_two_are_kept() {
         node.deploy(number, u64::from(number)).expect("deployed");
     }
     node.deploy(4, 5).expect("again");
+    assert_eq!(node.inspect(4)["epoch"], 5, "the same files, a newer decision");
     let wanted: Vec<_> = [3, 4].map(|number| format!("..gen-{}", generation(number))).to_vec();
     assert_eq!(node.hidden("..gen-"), wanted);
     assert!(node.hidden("..new-").is_empty() && node.hidden("..link-").is_empty());
@@ -193,9 +194,22 @@ fn a_damaged_file_is_seen_healed_and_not_reloaded() {
     node.deploy(7, 1).expect("healed");
     assert_eq!(node.published("privkey.pem"), key);
     assert_eq!(mode(&file), 0o600);
+    let data = fs::read_link(node.live().join("shop/..data")).expect("a link");
+    assert_eq!(data, Path::new(&format!("..gen-{}.1", generation(7))), "what is shown is never changed");
     assert_eq!(node.inspect(7)["intact"], true);
     node.call("reload", &["--reload", &reload], node.context(7, 1)).expect("reloaded");
     assert!(marker.exists());
+}
+
+#[test]
+fn what_was_there_before_is_kept_beside_it() {
+    let node = Node::start();
+    let files = node.generation(7, CHAIN);
+    fs::create_dir_all(node.live().join("shop")).expect("mkdir");
+    fs::write(node.live().join("shop/fullchain.pem"), "by hand").expect("write");
+    node.deploy(7, 1).expect("deployed");
+    assert_eq!(node.published("fullchain.pem"), fs::read_to_string(files.join("fullchain.pem")).expect("read"));
+    assert_eq!(node.published("..foreign-fullchain.pem"), "by hand");
 }
 
 #[test]
