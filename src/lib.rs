@@ -12,6 +12,7 @@ pub mod deploy;
 pub mod disk;
 pub mod hook;
 pub mod net;
+pub mod notify;
 pub mod pki;
 pub mod ports;
 pub mod probe;

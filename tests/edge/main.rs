@@ -8,6 +8,7 @@ mod rig;
 
 mod deploy_ssh;
 mod hooks;
+mod notify;
 mod reload;
 mod support;
 mod systemd;
