@@ -16,6 +16,7 @@ pub mod notify;
 pub mod pki;
 pub mod ports;
 pub mod probe;
+pub mod publish;
 pub mod solver;
 pub mod state;
 pub mod types;

@@ -65,7 +65,7 @@ impl Attributes {
 pub enum Durability {
     /// File and directory are synced.
     Synced,
-    /// It may be lost, at the price of one more look.
+    /// It may be lost, at the price of one more look; or the caller syncs several changes of one directory at once.
     Losable,
 }
 
@@ -243,15 +243,15 @@ impl Dir {
         self.settle(&temporary, name, durability)
     }
 
-    /// Makes `name` a link to `target` in one step, durably. What was there must not be a directory.
+    /// Makes `name` a link to `target` in one step. What was there must not be a directory.
     ///
     /// # Errors
     /// The I/O error.
-    pub fn link(&self, name: &str, target: &str) -> Result<(), DiskError> {
+    pub fn link(&self, name: &str, target: &str, durability: Durability) -> Result<(), DiskError> {
         let temporary = self.temporary(|temporary| {
             again(|| symlinkat(target, &self.fd, temporary)).map_err(self.at("make the link", temporary))
         })?;
-        self.settle(&temporary, name, Durability::Synced)
+        self.settle(&temporary, name, durability)
     }
 
     /// Makes a new, private directory under a temporary name, to be filled and renamed.

@@ -1,0 +1,46 @@
+//! Extra files (`files:`): any path, one file each, for what reads neither the live directory's names nor its formats.
+//!
+//! They are replaced one by one, so two of them can for an instant, or after a kill until the next deploy, belong to two generations; the
+//! live directory is the one place where a pair switches in one step.
+
+use super::access::attributes;
+use super::contents::{Contents, Files};
+use super::failed;
+use crate::config::spec::ExtraFile;
+use crate::disk::{Dir, Durability, kind};
+use crate::types::{Class, Failure, Printable};
+use nix::sys::stat::SFlag;
+
+/// Makes an extra file what it should be. Answers a note when it had to be written. A link at the path is replaced, never followed.
+///
+/// # Errors
+/// As [`super::publish`]; code `publish:enoent` when its directory is missing, which everleaf does not make: it may be a mount point.
+pub fn extra(file: &ExtraFile, files: &Files<'_>) -> Result<Option<Printable>, Failure> {
+    let place = file.path.to_string_lossy();
+    let (Some(parent), Some(name)) = (file.path.parent(), file.path.file_name().and_then(|name| name.to_str())) else {
+        return Err(Failure::new(Class::Spec, "publish:path", place, "this is not the path of a file"));
+    };
+    let wanted = attributes(file.owner.as_deref(), file.group.as_deref(), file.mode)?;
+    let contents = Contents::of(files);
+    let contents = contents.bytes(file.content);
+    let dir = Dir::open(parent).map_err(failed)?;
+    let found = dir.stat(name).map_err(failed)?;
+    let is_file = found.is_some_and(|found| kind(&found) == SFlag::S_IFREG && wanted.hold(&found));
+    if is_file && dir.read(name, contents.len()).is_ok_and(|there| there.as_deref() == Some(contents)) {
+        return Ok(None);
+    }
+    // One temporary name a file: what a killed run left is found and removed here, in a directory that is not ours to sweep.
+    let temporary = format!("..everleaf-{name}");
+    let written = dir
+        .remove(&temporary)
+        .and_then(|()| dir.create(&temporary, contents, &wanted, Durability::Synced))
+        .and_then(|()| dir.rename(&temporary, name))
+        .and_then(|()| dir.sync());
+    if let Err(error) = written {
+        // Best effort: the next deploy removes it, and the first error says more than a second.
+        let _ = dir.remove(&temporary);
+        return Err(failed(error));
+    }
+    let did = if found.is_some() { "replaced" } else { "written" };
+    Ok(Some(Printable::new(&format!("{place}: {did}"))))
+}
