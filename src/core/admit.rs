@@ -54,7 +54,9 @@ impl InFlight {
         !self.slots.iter().any(|(busy, _)| busy == name)
     }
 
-    fn holds(&self, name: &CertName, slot: &Slot) -> bool {
+    /// Whether this very thing is under way.
+    #[must_use]
+    pub fn holds(&self, name: &CertName, slot: &Slot) -> bool {
         self.slots.contains(&(name.clone(), slot.clone()))
     }
 }
@@ -83,6 +85,15 @@ pub struct Batch {
     pub deferred: Vec<(CertName, Timestamp, WakeKind, Reason)>,
 }
 
+impl Batch {
+    /// Whether a step was put off until a limit allows it: not merely until others are done.
+    #[must_use]
+    pub fn refuses(&self, name: &CertName, slot: &Slot) -> bool {
+        *slot == Slot::Issue
+            && self.deferred.iter().any(|(deferred, _, kind, _)| deferred == name && *kind == WakeKind::Hold)
+    }
+}
+
 /// Deploys under way on one node at once: an sshd refuses more than ten unauthenticated connections by default.
 const DEPLOYS_PER_NODE: usize = 4;
 /// Looks and ARI requests under way at once: file descriptors and the CA's patience are finite.
@@ -90,8 +101,8 @@ const LOOKS: usize = 64;
 
 /// Chooses what begins now from all plans. `open` counts each issuer's open orders.
 #[must_use]
-pub fn admit(
-    plans: &BTreeMap<CertName, Plan>,
+pub fn admit<'p>(
+    plans: impl Iterator<Item = (&'p CertName, &'p Plan)>,
     in_flight: &InFlight,
     open: &BTreeMap<IssuerName, usize>,
     spec: &Spec,

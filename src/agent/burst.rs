@@ -1,0 +1,366 @@
+//! One burst: certificates at hand, work under way, and the loop between them.
+
+use super::commons::Commons;
+use super::hand::{Hand, Opened};
+use super::perform::{Bench, Done, Saw, perform};
+use super::{Agent, Report};
+use crate::core::event::IssuerEvent;
+use crate::core::outcome::standing;
+use crate::core::{Batch, Effect, Event, InFlight, Plan, Slot, WakeKind, Work, admit, plan};
+use crate::ports::{AppendError, HookContext, Pending};
+use crate::types::{CertName, Failure, GenId, IssuerName, NodeName, Timestamp};
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use futures_util::stream::FuturesUnordered;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A one-shot run sits out waits that belong to its work up to this long; longer ones are stored, and it ends.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// Decisions recorded one after another before anything is done; more than this is a loop, and a defect.
+const MOST_DECISIONS: usize = 32;
+
+pub(super) struct Burst<'a> {
+    agent: &'a Agent,
+    commons: Commons,
+    deadline: Timestamp,
+    hands: BTreeMap<CertName, Hand>,
+    in_flight: InFlight,
+    under_way: FuturesUnordered<Pending<'static, Done>>,
+}
+
+impl<'a> Burst<'a> {
+    pub(super) fn new(agent: &'a Agent, commons: Commons, deadline: Timestamp) -> Self {
+        let (hands, in_flight) = (BTreeMap::new(), InFlight::default());
+        Self { agent, commons, deadline, hands, in_flight, under_way: FuturesUnordered::new() }
+    }
+
+    pub(super) async fn run(mut self, names: &[CertName], report: &mut Report) {
+        self.open(names, report);
+        while !self.hands.is_empty() {
+            self.decide();
+            let batch = self.admit();
+            let began = self.begin(&batch);
+            self.let_go(&batch, report);
+            if self.hands.is_empty() {
+                break;
+            }
+            // Work that could not begin because somebody else was quicker is planned again at once.
+            if began || batch.work.is_empty() {
+                let now = self.agent.ports.clock.now();
+                if now >= self.deadline || !self.wait(&batch, now).await {
+                    break;
+                }
+            }
+        }
+        // At the deadline what is under way is dropped, which stops it; its intents are in the journal.
+        self.under_way.clear();
+        let left: Vec<CertName> = self.hands.keys().cloned().collect();
+        for name in left {
+            self.close(&name, report);
+        }
+    }
+
+    fn open(&mut self, names: &[CertName], report: &mut Report) {
+        for name in names {
+            let (broken, locked) = match Hand::open(&self.agent.ports, name) {
+                Opened::Ready(hand) => {
+                    self.hands.insert(name.clone(), *hand);
+                    continue;
+                }
+                Opened::Locked(holder) => (None, Some(holder)),
+                Opened::Broken(failure) => (Some(failure), None),
+            };
+            let facts = super::hand::read(&self.agent.ports, name).unwrap_or_default();
+            let mut account = self.agent.account_for(name, facts, broken, None, &self.commons);
+            account.locked = locked.map(|holder| holder.unwrap_or_else(|| super::nobody(self.agent.ports.clock.now())));
+            report.certificates.insert(name.clone(), account);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------- deciding
+
+    /// Plans whatever changed, and records decisions until only effects are left.
+    fn decide(&mut self) {
+        let offsets = self.agent.ports.cas.values().filter_map(|ca| ca.clock_offset());
+        self.commons.shared.clock_offset = offsets.max_by_key(|offset| offset.abs());
+        let names: Vec<CertName> = self.hands.keys().cloned().collect();
+        for name in names {
+            self.decide_one(&name);
+        }
+    }
+
+    fn decide_one(&mut self, name: &CertName) {
+        let ports = &self.agent.ports;
+        for _ in 0..MOST_DECISIONS {
+            let Some(hand) = self.hands.get_mut(name) else { return };
+            if hand.broken.is_some() {
+                return hand.plan = None;
+            }
+            hand.take_requests(ports);
+            let now = ports.clock.now();
+            let woken = hand.plan.as_ref().and_then(Plan::wake).is_none_or(|wake| wake.at <= now);
+            if !hand.stale && !woken {
+                return;
+            }
+            hand.stale = false;
+            let mut plan =
+                plan(&self.agent.spec, name, &hand.facts, &self.commons.shared, now, self.agent.settings.horizon);
+            plan.steps.retain(|step| !hand.given_up.contains(&step.slot));
+            if self.agent.settings.rehearsal {
+                plan.steps.retain(|step| rehearsed(&step.slot));
+            }
+            let record = plan
+                .steps
+                .iter()
+                .position(|step| matches!(step.effect, Effect::Record(_)) && !self.in_flight.holds(name, &step.slot));
+            let decision = record.map(|at| plan.steps.remove(at));
+            hand.plan = Some(plan);
+            let Some(Effect::Record(event)) = decision.map(|step| step.effect) else { return };
+            self.happened(name, vec![event]);
+        }
+        if let Some(hand) = self.hands.get_mut(name) {
+            let failure = Failure::new(
+                crate::types::Class::Operator,
+                "internal",
+                name.as_str(),
+                "its decisions do not come to an end",
+            );
+            tracing::error!("{failure}");
+            hand.broken = Some(failure);
+        }
+    }
+
+    fn admit(&self) -> Batch {
+        let mut open: BTreeMap<IssuerName, usize> = BTreeMap::new();
+        for order in self.hands.values().filter_map(|hand| hand.facts.ledger.order.as_ref()) {
+            *open.entry(order.issuer.clone()).or_default() += 1;
+        }
+        let plans = self.hands.iter().filter_map(|(name, hand)| Some((name, hand.plan.as_ref()?)));
+        let now = self.agent.ports.clock.now();
+        admit(plans, &self.in_flight, &open, &self.agent.spec, &self.commons.shared, now)
+    }
+
+    // -------------------------------------------------------------------------------------------------------- working
+
+    /// Begins what was admitted, each intent durable first. Says whether everything could begin.
+    fn begin(&mut self, batch: &Batch) -> bool {
+        let mut all = true;
+        for work in &batch.work {
+            all &= self.begin_one(work);
+        }
+        all
+    }
+
+    fn begin_one(&mut self, work: &Work) -> bool {
+        let (Some((name, _)), Some(effect)) = (work.parts.first(), work.effect()) else { return true };
+        if !self.count(name, effect) {
+            return false;
+        }
+        if let Some(intent) = effect.intent()
+            && !self.happened(name, vec![intent])
+        {
+            return false;
+        }
+        let Some(hand) = self.hands.get(name) else { return false };
+        let contexts = work.parts.iter().filter_map(|(name, step)| self.context(name, &step.effect)).collect();
+        let bench = Bench {
+            spec: Rc::clone(&self.agent.spec),
+            ports: self.agent.ports.clone(),
+            name: name.clone(),
+            facts: hand.facts.clone(),
+            rehearsal: self.agent.settings.rehearsal,
+            host: self.agent.settings.host.clone(),
+        };
+        self.agent.observer.began(work);
+        self.in_flight.begin(work);
+        self.under_way.push(perform(bench, contexts, work.clone()));
+        true
+    }
+
+    /// Counts an order against the CA's budget before it is intended. If another process was quicker, plan again.
+    fn count(&mut self, name: &CertName, effect: &Effect) -> bool {
+        let Effect::OpenOrder { issuer, counted, .. } = effect else { return true };
+        let event = IssuerEvent::OrderCounted {
+            certificate: counted.certificate.clone(),
+            names: counted.names,
+            domains: counted.domains.clone(),
+            exempt: counted.exempt,
+        };
+        let error = match self.commons.count_order(&self.agent.ports, issuer, event) {
+            Ok(()) => return true,
+            Err(AppendError::Stale(_)) => self.commons.catch_up(&self.agent.ports).err(),
+            Err(AppendError::Failed(failure)) => Some(failure),
+        };
+        for hand in self.hands.values_mut() {
+            hand.stale = true;
+        }
+        if let (Some(failure), Some(hand)) = (error, self.hands.get_mut(name)) {
+            tracing::error!(certificate = %name, "{failure}");
+            hand.broken = Some(failure);
+        }
+        false
+    }
+
+    /// Waits until something finishes or a pause is over. Says whether there was anything to wait for.
+    async fn wait(&mut self, batch: &Batch, now: Timestamp) -> bool {
+        let pauses =
+            self.hands.values().filter_map(|hand| hand.plan.as_ref()?.wakes.iter().find(|wake| pause(wake.kind)));
+        let until = pauses.map(|wake| wake.at).min().unwrap_or(self.deadline).min(self.deadline);
+        if self.under_way.is_empty() && until >= self.deadline && batch.work.is_empty() {
+            return false;
+        }
+        let span = until.since(now).min(LONGEST_PAUSE);
+        let first = if self.under_way.is_empty() {
+            self.agent.ports.clock.sleep(span).await;
+            None
+        } else {
+            match select(self.under_way.next(), self.agent.ports.clock.sleep(span)).await {
+                Either::Left((done, _)) => done,
+                Either::Right(_) => None,
+            }
+        };
+        if let Some(done) = first {
+            self.finish(done);
+        }
+        // Drain whatever else has finished, and plan once for all of it.
+        while let Some(Some(done)) = futures_util::FutureExt::now_or_never(self.under_way.next()) {
+            self.finish(done);
+        }
+        true
+    }
+
+    fn finish(&mut self, done: Done) {
+        self.in_flight.end(&done.work);
+        let ports = &self.agent.ports;
+        if let Some((issuer, failure)) = &done.issuer {
+            self.commons.issuer_fared(ports, issuer, failure.as_ref());
+        }
+        if let Some((node, failure)) = &done.node {
+            self.commons.node_fared(ports, node, failure.as_ref());
+        }
+        for (name, events) in done.events {
+            self.happened(&name, events);
+        }
+        for (name, saw) in done.saw {
+            if let Some(hand) = self.hands.get_mut(&name) {
+                hand.see(|seen| match saw {
+                    Saw::Ari(generation, answer) => seen.saw_ari(generation, ports.clock.now(), answer),
+                    Saw::Endpoint(id, endpoint) => seen.saw_endpoint(id, endpoint),
+                    Saw::Node(node, files) => drop(seen.nodes.insert(node, files)),
+                    Saw::Timer(timer) => seen.timer = Some(timer),
+                });
+            }
+        }
+        for (name, step) in &done.work.parts {
+            let Some(hand) = self.hands.get_mut(name) else { continue };
+            hand.stale = true;
+            if let Some(failure) = &done.failed {
+                tracing::warn!(certificate = %name, "{failure}");
+                hand.given_up.insert(step.slot.clone());
+            }
+        }
+    }
+
+    /// Makes events durable and known.
+    fn happened(&mut self, name: &CertName, events: Vec<Event>) -> bool {
+        let Some(hand) = self.hands.get_mut(name) else { return false };
+        let epoch = hand.facts.ledger.epoch.next();
+        let at_epoch = |event| match event {
+            Event::Accepted { generation, notes, .. } => Event::Accepted { generation, epoch, notes },
+            event => event,
+        };
+        let events: Vec<Event> = events.into_iter().map(at_epoch).collect();
+        let told = events.clone();
+        let durable = hand.append(&self.agent.ports, events);
+        if durable {
+            for event in &told {
+                self.agent.observer.happened(name, event);
+            }
+        }
+        durable
+    }
+
+    // --------------------------------------------------------------------------------------------------------- ending
+
+    /// Lets go of certificates of which nothing is due now.
+    fn let_go(&mut self, batch: &Batch, report: &mut Report) {
+        let now = self.agent.ports.clock.now();
+        let done: Vec<CertName> =
+            self.hands.values().filter(|hand| self.is_done(hand, batch, now)).map(|hand| hand.name.clone()).collect();
+        for name in done {
+            self.close(&name, report);
+        }
+    }
+
+    fn is_done(&self, hand: &Hand, batch: &Batch, now: Timestamp) -> bool {
+        if !self.in_flight.is_idle(&hand.name) {
+            return false;
+        }
+        if hand.broken.is_some() {
+            return true;
+        }
+        let Some(plan) = &hand.plan else { return true };
+        let deferred = batch.deferred.iter().any(|(name, _, kind, _)| *name == hand.name && pause(*kind));
+        let held_back = plan.steps.iter().any(|step| !batch.refuses(&hand.name, &step.slot));
+        let pausing = plan.pause().is_some_and(|wake| wake.at.since(now) <= LONGEST_PAUSE);
+        !(hand.stale || deferred || held_back || pausing)
+    }
+
+    fn close(&mut self, name: &CertName, report: &mut Report) {
+        let Some(hand) = self.hands.remove(name) else { return };
+        let agent = self.agent;
+        let now = agent.ports.clock.now();
+        let plan = plan(&agent.spec, name, &hand.facts, &self.commons.shared, now, agent.settings.horizon);
+        let standing = standing(&agent.spec, name, &hand.facts, &self.commons.shared, &plan, now);
+        report.certificates.insert(name.clone(), hand.close(&agent.ports, standing, plan));
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- hooks
+
+    /// What a hook is told of this effect.
+    fn context(&self, name: &CertName, effect: &Effect) -> Option<HookContext> {
+        let hand = self.hands.get(name)?;
+        let certificate = self.agent.spec.certificates.get(name)?;
+        let ledger = &hand.facts.ledger;
+        let (node, epoch, generation): (Option<&NodeName>, _, Option<GenId>) = match effect {
+            Effect::Deploy { node, epoch, generation } | Effect::Reload { node, epoch, generation, .. } => {
+                (Some(node), Some(*epoch), Some(*generation))
+            }
+            Effect::Placeholder { node } => (Some(node), None, None),
+            Effect::RunPre | Effect::RunPost => (None, None, ledger.want.as_ref().map(|want| want.default.generation)),
+            _ => return None,
+        };
+        let about = generation.and_then(|generation| ledger.generations.get(&generation)).map(|held| &held.about);
+        let previous =
+            ledger.accepted().map(|held| &held.about).rfind(|held| generation.is_none_or(|it| held.generation < it));
+        let spec = &self.agent.spec;
+        let live = node.and_then(|node| spec.nodes.get(node)).map_or(&spec.paths.live, |node| &node.live);
+        let generations = || spec.paths.state.join("certs").join(name.as_str()).join("gen");
+        Some(HookContext {
+            name: name.clone(),
+            domains: certificate.names.clone(),
+            node: node.cloned(),
+            generation,
+            epoch,
+            live_dir: live.join(name.as_str()),
+            files: generation.map(|generation| generations().join(generation.to_string())),
+            serial: about.map(|about| about.serial.clone()),
+            not_after: about.map(|about| about.validity.end),
+            prev_serial: previous.map(|about| about.serial.clone()),
+            reason: ledger.want.as_ref().map(|want| want.default.why.clone()).unwrap_or_default(),
+            dry_run: self.agent.settings.rehearsal,
+            attempt: ledger.attempts.0,
+        })
+    }
+}
+
+const fn pause(kind: WakeKind) -> bool {
+    matches!(kind, WakeKind::Pause)
+}
+
+/// What a rehearsal exercises: everything up to the gate, and the hooks around an order.
+const fn rehearsed(slot: &Slot) -> bool {
+    matches!(slot, Slot::Want | Slot::Issue | Slot::Cleanup | Slot::Post | Slot::Upkeep)
+}

@@ -1,0 +1,163 @@
+//! What certificates share, with its journals: CAs and nodes.
+
+use super::Ports;
+use crate::config::spec::Spec;
+use crate::core::Shared;
+use crate::core::event::{Entry, IssuerEvent, NodeEvent};
+use crate::ports::{AppendError, Scope};
+use crate::types::{Class, Failure, IssuerName, NodeName, Seq, Timestamp};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// How often an append is repeated when another process was quicker.
+const RETRIES: usize = 8;
+/// Orders remembered in an issuer's journal before it is replaced by a snapshot.
+const COMPACT_AFTER: u64 = 1_000;
+
+/// Facts that no certificate owns, and where they are written.
+pub(super) struct Commons {
+    pub(super) shared: Shared,
+}
+
+impl Commons {
+    /// Reads the journals of every issuer and node in use.
+    pub(super) fn open(ports: &Ports, spec: &Spec) -> Result<Self, Failure> {
+        let mut shared = Shared { seed: ports.memory.install_seed()?, ..Shared::default() };
+        for issuer in spec.issuers.keys() {
+            shared.issuers.entry(issuer.clone()).or_default();
+        }
+        for node in spec.nodes.keys() {
+            shared.nodes.entry(node.clone()).or_default();
+        }
+        let mut commons = Self { shared };
+        commons.catch_up(ports)?;
+        Ok(commons)
+    }
+
+    /// Reads what other processes have added.
+    pub(super) fn catch_up(&mut self, ports: &Ports) -> Result<(), Failure> {
+        for (name, facts) in &mut self.shared.issuers {
+            for entry in read::<IssuerEvent>(ports, &Scope::Issuer(name.clone()), facts.seq)? {
+                facts.apply(&entry);
+            }
+        }
+        for (name, facts) in &mut self.shared.nodes {
+            for entry in read::<NodeEvent>(ports, &Scope::Node(name.clone()), facts.seq)? {
+                facts.apply(&entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts an order, durably, if nobody else added anything since the budget was looked at.
+    pub(super) fn count_order(
+        &mut self,
+        ports: &Ports,
+        issuer: &IssuerName,
+        event: IssuerEvent,
+    ) -> Result<(), AppendError> {
+        let facts = self.shared.issuers.entry(issuer.clone()).or_default();
+        let at = ports.clock.now();
+        let seq = append(ports, &Scope::Issuer(issuer.clone()), facts.seq, at, &event)?;
+        facts.apply(&Entry { seq, at, event });
+        if facts.seq.0.is_multiple_of(COMPACT_AFTER) {
+            let snapshot = IssuerEvent::Snapshot { facts: Box::new(facts.clone()) };
+            if let Ok(snapshot) = serde_json::to_value(&snapshot)
+                && let Err(error) = ports.journal.compact(&Scope::Issuer(issuer.clone()), facts.seq, at, &snapshot)
+            {
+                tracing::warn!(%issuer, "its journal could not be shortened: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of how a CA as a whole fares. One failure a hold: a hundred orders that fail at once are one outage.
+    pub(super) fn issuer_fared(&mut self, ports: &Ports, issuer: &IssuerName, failure: Option<&Failure>) {
+        let now = ports.clock.now();
+        for _ in 0..RETRIES {
+            let facts = self.shared.issuers.entry(issuer.clone()).or_default();
+            let event = match failure {
+                Some(_) if facts.trouble.until(now).is_some() => return,
+                Some(failure) => IssuerEvent::Failed { failure: failure.clone() },
+                None if facts.trouble.failures == 0 => return,
+                None => IssuerEvent::Recovered,
+            };
+            match append(ports, &Scope::Issuer(issuer.clone()), facts.seq, now, &event) {
+                Ok(seq) => return facts.apply(&Entry { seq, at: now, event }),
+                Err(error) => {
+                    if !self.try_again(ports, error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes note of whether a node can be reached.
+    pub(super) fn node_fared(&mut self, ports: &Ports, node: &NodeName, failure: Option<&Failure>) {
+        let now = ports.clock.now();
+        for _ in 0..RETRIES {
+            let facts = self.shared.nodes.entry(node.clone()).or_default();
+            let event = match failure {
+                Some(_) if facts.trouble.until(now).is_some() => return,
+                Some(failure) => NodeEvent::Failed { failure: failure.clone() },
+                None if facts.trouble.failures == 0 => return,
+                None => NodeEvent::Recovered,
+            };
+            match append(ports, &Scope::Node(node.clone()), facts.seq, now, &event) {
+                Ok(seq) => return facts.apply(&Entry { seq, at: now, event }),
+                Err(error) => {
+                    if !self.try_again(ports, error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// After a refused append: reads what others wrote. Says whether that is worth another try.
+    fn try_again(&mut self, ports: &Ports, error: AppendError) -> bool {
+        match error {
+            AppendError::Stale(_) => self.catch_up(ports).is_ok(),
+            AppendError::Failed(failure) => {
+                tracing::warn!("{failure}");
+                false
+            }
+        }
+    }
+}
+
+fn append<E: Serialize>(
+    ports: &Ports,
+    scope: &Scope,
+    expect: Seq,
+    at: Timestamp,
+    event: &E,
+) -> Result<Seq, AppendError> {
+    let value = serde_json::to_value(event).map_err(|error| {
+        AppendError::Failed(Failure::new(Class::Operator, "internal", format!("{scope:?}"), error.to_string()))
+    })?;
+    ports.journal.append(scope, expect, at, &[value])
+}
+
+fn read<E: DeserializeOwned>(ports: &Ports, scope: &Scope, after: Seq) -> Result<Vec<Entry<E>>, Failure> {
+    let mut loaded = ports.journal.load(scope, after)?;
+    if loaded.restarted {
+        loaded = ports.journal.load(scope, Seq(0))?;
+    }
+    if let Some(aside) = &loaded.set_aside {
+        tracing::warn!(
+            "the damaged journal of {scope:?} was set aside as {}; its holds are forgotten",
+            aside.display()
+        );
+    }
+    let unreadable = |seq: Seq, why: String| {
+        Failure::new(Class::Operator, "state:unreadable", format!("{scope:?} record {seq}"), why)
+            .advise("was it edited by hand, or written by a newer everleaf? move it away to start anew")
+    };
+    let entry = |record: crate::ports::Record| {
+        let event = serde_json::from_value(record.event).map_err(|error| unreadable(record.seq, error.to_string()))?;
+        Ok(Entry { seq: record.seq, at: record.at, event })
+    };
+    loaded.records.into_iter().map(entry).collect()
+}
