@@ -51,6 +51,8 @@ pub(super) struct Declared<'a> {
     pub(super) issuers: Vec<&'a str>,
     pub(super) nodes: Vec<&'a str>,
     pub(super) notifiers: Vec<&'a str>,
+    /// Local nodes without a written `reload:`.
+    pub(super) unmoved: Vec<&'a str>,
     pub(super) read_issuers: &'a BTreeMap<IssuerName, Issuer>,
     pub(super) paths: &'a Paths,
     pub(super) hook_time: Duration,
@@ -123,7 +125,7 @@ impl Certificates {
         let same = Endpoint { node: None, ..endpoint.clone() };
         match self.endpoints.get(&(same.clone(), family)) {
             Some(first) => {
-                let message = format!("`{}` is already to be served there", endpoint.sni);
+                let message = format!("another entry already has this address serve `{}`", endpoint.sni);
                 let problem = Problem::error(at, message).also(*first, "first here");
                 reader.sink.push(problem.help("one address serves one certificate for a name: keep one of the two"));
             }
@@ -185,7 +187,21 @@ impl Reader<'_> {
                 .unwrap_or_default(),
             names: names.into_iter().map(|(name, _)| name).collect(),
         };
+        self.reloads(fields.at, &certificate, declared);
         Some((certificate, twin))
+    }
+
+    /// New files that no server reads are the commonest way to renew in vain.
+    fn reloads(&self, at: At, certificate: &Certificate, declared: &Declared<'_>) {
+        let unmoved = certificate.nodes.iter().find(|node| declared.unmoved.contains(&node.as_str()));
+        let proved = matches!(certificate.confirm, Confirm::Handshakes(_));
+        if let Some(node) = unmoved.filter(|_| proved && certificate.hooks.deploy.is_empty()) {
+            let message = format!("nothing makes the servers on `{node}` read new files");
+            let help = format!(
+                "write nodes: {{ {node}: {{ reload: {{ systemd: nginx }} }} }}, or reload: none if they watch their files"
+            );
+            self.sink.push(Problem::warning(at, message).help(help));
+        }
     }
 
     fn names(&self, node: &Node) -> Vec<Placed> {

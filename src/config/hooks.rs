@@ -18,7 +18,7 @@ impl Reader<'_> {
     /// A hook: an argv list, or a mapping.
     pub(super) fn hook(&self, node: &Node, time: Duration) -> Option<Hook> {
         match &node.value {
-            Value::List(items) => Some(plain(self.argv(node, items)?, time)),
+            Value::List(_) => Some(plain(self.argv(node)?, time)),
             Value::Map(_) => self.hook_mapping(node, time),
             Value::Broken => None,
             Value::Scalar { .. } => {
@@ -43,25 +43,25 @@ impl Reader<'_> {
         let certbot = fields.take("compat").and_then(|node| self.word(node, &[("certbot", true)])).unwrap_or(false);
         let at = fields.at;
         fields.close(self);
-        let written = [argv, run, shell, unit].iter().flatten().count();
-        if written != 1 {
-            let message = if written == 0 { "this hook runs nothing" } else { "this hook says twice what it runs" };
+        let hook = plain(Vec::new(), timeout);
+        // Each is read, whatever else is written: one mistake must not hide the next.
+        let forms = [
+            argv.map(|node| Some(Hook { argv: self.argv(node)?, ..hook.clone() })),
+            run.map(|node| Some(Hook { argv: self.run(node)?, ..hook.clone() })),
+            shell.map(|node| {
+                let script = self.text(node, "a script for `sh -c`")?.to_owned();
+                Some(Hook { argv: vec![script], shell: true, ..hook.clone() })
+            }),
+            unit.map(|node| Some(Hook { unit: Some(self.unit(node)?), ..hook.clone() })),
+        ];
+        let mut written = forms.into_iter().flatten();
+        let (Some(first), None) = (written.next(), written.next()) else {
+            let empty = [argv, run, shell, unit].iter().all(Option::is_none);
+            let message = if empty { "this hook runs nothing" } else { "this hook says twice what it runs" };
             self.error(at, message, "write exactly one of argv, run, shell or unit");
             return None;
-        }
-        let mut hook = plain(Vec::new(), timeout);
-        hook.certbot = certbot;
-        if let Some(node) = argv {
-            hook.argv = self.argv(node, self.list(node, "a list of program and arguments"))?;
-        } else if let Some(node) = run {
-            hook.argv = self.run(node)?;
-        } else if let Some(node) = shell {
-            hook.argv = vec![self.text(node, "a script for `sh -c`")?.to_owned()];
-            hook.shell = true;
-        } else if let Some(node) = unit {
-            hook.unit = Some(self.unit(node)?);
-        }
-        Some(hook)
+        };
+        first.map(|hook| Hook { certbot, ..hook })
     }
 
     /// A systemd unit's name.
@@ -80,17 +80,19 @@ impl Reader<'_> {
         Some(text.to_owned())
     }
 
-    fn argv(&self, node: &Node, items: &[Node]) -> Option<Vec<String>> {
-        let argv: Vec<String> =
-            items.iter().map(|item| Some(self.argument(item)?.to_owned())).collect::<Option<_>>()?;
-        let (program, first) = argv.first().zip(items.first()).or_else(|| {
-            if !matches!(node.value, Value::Broken) {
+    fn argv(&self, node: &Node) -> Option<Vec<String>> {
+        let items = self.list(node, "a list of program and arguments");
+        let argv: Vec<String> = items.iter().filter_map(|item| self.argument(item).map(str::to_owned)).collect();
+        let Some(first) = items.first() else {
+            if matches!(node.value, Value::List(_)) {
                 self.error(node.at, "this hook runs nothing", HOOK_FORMS);
             }
-            None
-        })?;
-        self.program(first, program)?;
-        Some(argv)
+            return None;
+        };
+        if let Some(program) = first.scalar() {
+            self.program(first, program)?;
+        }
+        (argv.len() == items.len()).then_some(argv)
     }
 
     /// An argument may be empty, as in `--prefix ""`.
@@ -140,8 +142,7 @@ impl Reader<'_> {
             return None;
         }
         if let Some(node) = file {
-            let path = self.path(node)?;
-            return self.found(node, self.outside.secret_file(&path));
+            return self.secret_in_file(node);
         }
         let node = inline?;
         match &node.value {
@@ -159,16 +160,28 @@ impl Reader<'_> {
         }
     }
 
+    fn secret_in_file(&self, node: &Node) -> Option<Secret> {
+        // What is no path may well be the secret itself.
+        if node.scalar().is_some_and(|text| !text.starts_with('/')) {
+            self.sink.mask(node.at);
+            self.error(
+                node.at,
+                "the absolute path of a file is wanted here",
+                "put the secret into a file with mode 0600, and write its path",
+            );
+            return None;
+        }
+        let path = self.path(node)?;
+        self.found(node, self.outside.secret_file(&path))
+    }
+
     fn secret_elsewhere(&self, node: &Node) -> Option<Secret> {
         let mut fields = Fields::open(self, node, "a secret's source")?;
         let (file, env, credential) = (fields.take("file"), fields.take("env"), fields.take("credential"));
         let at = fields.at;
         fields.close(self);
         match (file, env, credential) {
-            (Some(node), None, None) => {
-                let path = self.path(node)?;
-                self.found(node, self.outside.secret_file(&path))
-            }
+            (Some(node), None, None) => self.secret_in_file(node),
             (None, Some(node), None) => {
                 let name = self.plain_name(node, "an environment variable's name")?;
                 self.found(node, self.outside.secret_env(name))

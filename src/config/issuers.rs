@@ -64,6 +64,12 @@ impl Reader<'_> {
 
     /// An https URL; http on a loopback address only.
     pub(super) fn url(&self, node: &Node, text: &str, what: &str) -> Option<String> {
+        let authority = text.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            self.sink.mask(node.at);
+            self.error(node.at, "a user name or password does not belong into a URL", "write https://HOST/PATH");
+            return None;
+        }
         match checked_url(text) {
             Ok(Scheme::Https | Scheme::LoopbackHttp) => Some(text.to_owned()),
             Ok(Scheme::Http) => {
@@ -142,7 +148,8 @@ impl Reader<'_> {
     }
 
     fn external_account(&self, node: &Node) -> Option<ExternalAccount> {
-        let mut fields = Fields::open(self, node, "an external account, a mapping with kid and hmac_file,")?;
+        let mut fields =
+            Fields::confidential(self, node, "an external account, a mapping with kid and hmac_file,", &["kid"])?;
         let kid = fields.required("kid", "the CA hands it out").and_then(|node| self.text(node, "a key identifier"));
         let source = fields.take("hmac_file").or_else(|| fields.take("hmac"));
         if source.is_none() {

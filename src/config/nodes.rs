@@ -71,12 +71,12 @@ impl Reader<'_> {
                 self.error(
                     at,
                     "`hook` is missing: it carries the files to the node",
-                    "such as hook: [/usr/lib/everleaf/hooks/deploy-ssh, edge1.example.com]",
+                    "such as hook: [/usr/share/everleaf/hooks/deploy-ssh, edge1.example.com]",
                 );
                 return None;
             }
             (Kind::Ssh, _) => {
-                let help = "write type: exec and hook: [/usr/lib/everleaf/hooks/deploy-ssh, HOST], which uses this machine's ssh";
+                let help = "write type: exec and hook: [/usr/share/everleaf/hooks/deploy-ssh, HOST], which uses this machine's ssh";
                 self.error(kind_at, "everleaf has no node type ssh of its own", help);
                 return None;
             }

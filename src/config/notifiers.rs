@@ -30,7 +30,7 @@ impl Reader<'_> {
     }
 
     fn webhook(&self, node: &Node) -> Option<NotifierKind> {
-        let mut fields = Fields::open(self, node, "a webhook, a mapping with url_file,")?;
+        let mut fields = Fields::confidential(self, node, "a webhook, a mapping with url_file,", &[])?;
         let url = self.capability(&mut fields);
         let hmac = self.secret(&mut fields, ("hmac", "hmac_file"), |_| false);
         fields.close(self);
@@ -38,7 +38,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn ping(&self, node: &Node) -> Option<Ping> {
-        let mut fields = Fields::open(self, node, "a ping, a mapping with url_file,")?;
+        let mut fields = Fields::confidential(self, node, "a ping, a mapping with url_file,", &[])?;
         let url = self.capability(&mut fields);
         fields.close(self);
         Some(Ping { url: url? })
@@ -51,9 +51,6 @@ impl Reader<'_> {
             return None;
         };
         let url = self.secret(fields, ("url", "url_file"), |text| text.contains("://"))?;
-        if node.scalar() == Some(url.reveal()) {
-            self.inline_url(node, url.reveal());
-        }
         // An empty secret is one that was not looked up: the YAML was read by itself.
         if let Err(why) = checked_url(url.reveal())
             && !url.reveal().is_empty()
@@ -61,6 +58,9 @@ impl Reader<'_> {
             self.sink.mask(node.at);
             self.error(node.at, format!("the URL cannot be used: {why}"), "write https://HOST/PATH");
             return None;
+        }
+        if node.scalar() == Some(url.reveal()) {
+            self.inline_url(node, url.reveal());
         }
         Some(url)
     }

@@ -109,10 +109,14 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn push(&self, problem: Problem) {
-        let mut problems = self.problems.borrow_mut();
-        if problems.len() < MAX_PROBLEMS && self.told.borrow_mut().insert((problem.at, problem.message.clone())) {
-            problems.push(problem);
+        if !self.is_full() && self.told.borrow_mut().insert((problem.at, problem.message.clone())) {
+            self.problems.borrow_mut().push(problem);
         }
+    }
+
+    /// Whether nothing more would be kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.borrow().len() >= MAX_PROBLEMS
     }
 
     /// Marks a stretch that must not be shown.

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// The longest path Linux takes (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
+/// Where CAs ask under http-01 (RFC 8555 §8.3).
+const HTTP_PORT: u16 = 80;
 /// A day.
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// A year: no wait of everleaf's is meant to be longer.
@@ -114,7 +116,7 @@ impl Reader<'_> {
         if text.len() > MAX_PATH || text.chars().any(char::is_control) {
             self.error(at, format!("`{}` cannot be a path", shortened(text).escape_debug()), "");
         } else if !path.is_absolute() {
-            let help = format!("write the whole path, such as /etc/everleaf/{}", text.trim_start_matches("./"));
+            let help = "write the whole path, from the first / on";
             self.error(
                 at,
                 format!(
@@ -171,7 +173,8 @@ impl Reader<'_> {
         let text = self.text(node, &format!("one of {}", listed(&names)))?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
-            let help = format!("{}write one of {}", suggestion(text, &names), listed(&names));
+            let one_of = if names.len() > 1 { "one of " } else { "" };
+            let help = format!("{}write {one_of}{}", suggestion(text, &names), listed(&names));
             self.error(node.at, format!("`{}` is not known here", shortened(text)), help);
         }
         found
@@ -229,12 +232,19 @@ impl Reader<'_> {
             return Some(address);
         }
         let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() else {
-            let help = "write it like \"192.0.2.1:80\" or \"[2001:db8::1]:80\"; host names are not looked up here";
+            let usual = port.unwrap_or(HTTP_PORT);
+            let help = format!(
+                "write it like \"192.0.2.1:{usual}\" or \"[2001:db8::1]:{usual}\"; host names are not looked up here"
+            );
             self.error(node.at, format!("`{}` is no IP address with a port", shortened(text)), help);
             return None;
         };
         if port.is_none() {
-            self.error(node.at, format!("`{text}` has no port"), format!("write \"{}\"", SocketAddr::new(ip, 80)));
+            self.error(
+                node.at,
+                format!("`{text}` has no port"),
+                format!("write \"{}\"", SocketAddr::new(ip, HTTP_PORT)),
+            );
         }
         port.map(|port| SocketAddr::new(ip, port))
     }
@@ -263,6 +273,24 @@ impl<'t> Fields<'t> {
             return None;
         };
         Some(Self { at: node.at, entries, defaults: &[], asked: Vec::with_capacity(24), missing: Vec::new() })
+    }
+
+    /// Opens a mapping that holds secrets or names where they are. Whatever may be a secret is masked, even under a wrong
+    /// key: a message must not show it.
+    pub(super) fn confidential(reader: &Reader<'_>, node: &'t Node, wanted: &str, public: &[&str]) -> Option<Self> {
+        if node.scalar().is_some() {
+            reader.sink.mask(node.at);
+            reader.error(node.at, format!("{wanted} is wanted here, and a text is written"), "");
+            return None;
+        }
+        let fields = Self::open(reader, node, wanted)?;
+        for (key, value) in fields.entries {
+            let harmless = value.scalar().is_none_or(|text| text.starts_with('/'));
+            if !harmless && !key.scalar().is_some_and(|key| public.contains(&key)) {
+                reader.sink.mask(value.at);
+            }
+        }
+        Some(fields)
     }
 
     /// Where a key is not written, takes it from `defaults`.
@@ -313,6 +341,9 @@ impl<'t> Fields<'t> {
     pub(super) fn close(mut self, reader: &Reader<'_>) {
         for (key, _) in self.entries {
             let name = key.scalar().unwrap_or_default();
+            if reader.sink.is_full() {
+                return;
+            }
             if !self.asked.contains(&name) {
                 unknown_key(reader, key.at, name, &self.asked);
                 let meant = nearest(name, &self.asked);
@@ -339,7 +370,7 @@ pub(super) fn unknown_key(reader: &Reader<'_>, at: At, name: &str, known: &[&str
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known here: {}", listed(known)),
     };
-    reader.error(at, format!("`{}` is no key that everleaf knows here", shortened(name)), help);
+    reader.error(at, format!("unknown key `{}`", shortened(name)), help);
 }
 
 /// `a, b or c`.
@@ -362,7 +393,13 @@ pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if word.len() > LONGEST {
         return None;
     }
-    let (distance, near) = known.iter().map(|known| (distance(word, known), *known)).min()?;
+    // `edge3` is no slip for `edge1`.
+    let same_but_number = |known: &str| {
+        let letters = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        word != known && letters(word) == letters(known)
+    };
+    let candidates = known.iter().filter(|known| !same_but_number(known));
+    let (distance, near) = candidates.map(|known| (distance(word, known), *known)).min()?;
     (distance <= (near.chars().count() / 3).max(1)).then_some(near)
 }
 
@@ -403,7 +440,7 @@ mod tests {
         ] {
             assert_eq!(nearest(word, &known), Some(near), "{word}");
         }
-        for word in ["", "solver", "x", &"n".repeat(500)] {
+        for word in ["", "solver", "x", "names2", &"n".repeat(500)] {
             assert_eq!(nearest(word, &known), None, "{word}");
         }
     }

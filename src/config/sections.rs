@@ -67,7 +67,12 @@ pub(super) fn read(reader: &Reader<'_>, roots: &[Option<Node>]) -> Option<Spec> 
         if !node_names.contains(&"local") {
             node_names.push("local");
         }
+        let mut unmoved = sections.without_reload();
+        if !sections.names("nodes").contains(&"local") {
+            unmoved.push("local");
+        }
         let declared = Declared {
+            unmoved,
             issuers: sections.names("issuers"),
             nodes: node_names,
             notifiers: sections.names("notifiers"),
@@ -111,6 +116,7 @@ impl<'t> Sections<'t> {
         for (key, value) in fields.entries() {
             let name = key.scalar().unwrap_or_default();
             match KEYS.iter().find(|known| **known == name) {
+                None if reader.sink.is_full() => return,
                 None => unknown_key(reader, key.at, name, &KEYS),
                 // A section with nothing under it is one that was not written.
                 Some(_) if value.is_null() => {}
@@ -138,10 +144,11 @@ impl<'t> Sections<'t> {
     fn gather_named(&mut self, reader: &Reader<'_>, section: &'static str, value: &'t Node) {
         let Some(fields) = Fields::open(reader, value, "a mapping of names") else { return };
         let known = self.named.entry(section).or_default();
+        let places: HashMap<_, _> = known.iter().map(|(key, _)| (key.scalar().unwrap_or_default(), key.at)).collect();
         for (key, value) in fields.entries() {
-            if let Some((first, _)) = known.iter().find(|(first, _)| first.scalar() == key.scalar()) {
+            if let Some(first) = key.scalar().and_then(|name| places.get(name)) {
                 let message = format!("`{}` is defined twice under {section}", key.scalar().unwrap_or_default());
-                let problem = Problem::error(key.at, message).also(first.at, "first here");
+                let problem = Problem::error(key.at, message).also(*first, "first here");
                 reader.sink.push(problem.help("give one of them another name"));
             } else {
                 known.push((key, value));
@@ -157,14 +164,23 @@ impl<'t> Sections<'t> {
         self.named.get(section).into_iter().flatten().filter_map(|(key, _)| key.scalar()).collect()
     }
 
+    /// Local nodes of which nobody said how their servers come to read new files.
+    fn without_reload(&self) -> Vec<&'t str> {
+        let nodes = self.named.get("nodes").into_iter().flatten();
+        let silent = nodes.filter(|(_, node)| node.child("reload").is_none() && node.child("hook").is_none());
+        silent.filter_map(|(key, _)| key.scalar()).collect()
+    }
+
     fn map<N, T>(&self, reader: &Reader<'_>, section: &str, read: impl Fn(N, &'t Node) -> Option<T>) -> BTreeMap<N, T>
     where
         N: FromStr<Err = InvalidName> + Ord + Clone,
     {
         let entries = self.named.get(section).into_iter().flatten();
         let read = entries.filter_map(|(key, value)| {
-            let name = reader.name::<N>(key)?;
-            Some((name.clone(), read(name, value)?))
+            let name = reader.name::<N>(key);
+            // What is under a bad name is read as well, so that its own mistakes are told.
+            let entry = read(name.clone().or_else(|| "unnamed".parse().ok())?, value)?;
+            Some((name?, entry))
         });
         read.collect()
     }

@@ -117,24 +117,18 @@ impl Reader<'_> {
         let (http, dns) = (fields.take("http-01"), fields.take("dns-01"));
         let (at, known) = (fields.at, fields.all_known());
         fields.close(self);
+        let http = http.map(|node| (Kind::Http01, self.http01(node).map(Solver::Http01)));
+        let dns = dns.map(|node| (Kind::Dns01, self.dns01(node, hook_time).map(Solver::Dns01)));
         match (http, dns) {
-            (Some(node), None) => {
-                Some(Rule { kind: Kind::Http01, solver: self.http01(node).map(Solver::Http01), names })
-            }
-            (None, Some(node)) => {
-                Some(Rule { kind: Kind::Dns01, solver: self.dns01(node, hook_time).map(Solver::Dns01), names })
-            }
+            (Some((kind, solver)), None) | (None, Some((kind, solver))) => Some(Rule { kind, solver, names }),
             (None, None) if !known => None,
             (None, None) => {
                 self.error(at, "this solver proves nothing", FORMS);
                 None
             }
             (Some(_), Some(_)) => {
-                self.error(
-                    at,
-                    "this solver is two at once",
-                    "write a list with one entry for http-01 and one for dns-01, each with its `names`",
-                );
+                let help = "write a list with one entry for http-01 and one for dns-01, each with its `names`";
+                self.error(at, "this solver is two at once", help);
                 None
             }
         }
@@ -145,27 +139,35 @@ impl Reader<'_> {
         let (listen, webroot, stateless) = (fields.take("listen"), fields.take("webroot"), fields.take("stateless"));
         let (at, known) = (fields.at, fields.all_known());
         fields.close(self);
-        match (listen, webroot, stateless) {
-            (Some(node), None, None) => {
-                let items = self.one_or_more(node, "an address");
-                let addresses: Option<Vec<_>> = items.iter().map(|item| self.address(item, None)).collect();
-                addresses.filter(|addresses| !addresses.is_empty()).map(Http01::Listen)
-            }
-            (None, Some(node), None) => self.path(node).map(Http01::Webroot),
-            (None, None, Some(node)) => {
-                let stateless = self.flag(node)?;
-                if !stateless {
-                    self.error(node.at, "stateless: false says nothing about who answers", "write listen or webroot");
-                }
-                stateless.then_some(Http01::Stateless)
-            }
-            (None, None, None) if !known => None,
+        let forms = [
+            listen.map(|node| self.listen(node)),
+            webroot.map(|node| self.path(node).map(Http01::Webroot)),
+            stateless.map(|node| self.stateless(node)),
+        ];
+        let mut written = forms.into_iter().flatten();
+        match (written.next(), written.next()) {
+            (Some(only), None) => only,
+            (None, _) if !known => None,
             _ => {
                 let help = "write exactly one of listen: \"0.0.0.0:80\", webroot: DIR or stateless: true";
                 self.error(at, "http-01 is answered in exactly one way", help);
                 None
             }
         }
+    }
+
+    fn listen(&self, node: &Node) -> Option<Http01> {
+        let items = self.one_or_more(node, "an address");
+        let addresses: Vec<_> = items.iter().filter_map(|item| self.address(item, None)).collect();
+        (!items.is_empty() && addresses.len() == items.len()).then_some(Http01::Listen(addresses))
+    }
+
+    fn stateless(&self, node: &Node) -> Option<Http01> {
+        let stateless = self.flag(node)?;
+        if !stateless {
+            self.error(node.at, "stateless: false says nothing about who answers", "write listen or webroot");
+        }
+        stateless.then_some(Http01::Stateless)
     }
 
     fn dns01(&self, node: &Node, hook_time: Duration) -> Option<Dns01> {

@@ -58,6 +58,7 @@ impl Node {
     pub(super) fn described(&self) -> String {
         match &self.value {
             _ if self.is_null() => "nothing".to_owned(),
+            Value::Scalar { text, .. } if text.is_empty() => "an empty text".to_owned(),
             Value::Scalar { text, .. } => format!("`{}`", shortened(text)),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),

@@ -81,6 +81,12 @@ impl FromStr for Identifier {
         if base.contains('*') {
             return Err(InvalidIdentifier::Wildcard(shown()));
         }
+        // Said apart from what IDNA refuses, so that the message names the very thing that is wrong.
+        if base.is_ascii() && !base.to_ascii_lowercase().contains("xn--") {
+            let lower = base.to_ascii_lowercase();
+            host_name(&lower).map_err(|why| InvalidIdentifier::Label(shown(), why))?;
+            return Ok(Self::Dns(format!("{star}{lower}")));
+        }
         let ascii = idna::domain_to_ascii_cow(base.as_bytes(), idna::AsciiDenyList::STD3)
             .map_err(|_| InvalidIdentifier::Idn(shown()))?;
         host_name(&ascii).map_err(|why| InvalidIdentifier::Label(shown(), why))?;

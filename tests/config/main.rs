@@ -3,7 +3,13 @@
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod mistakes;
+#[cfg(test)]
+mod outside;
+#[cfg(test)]
 mod reading;
+#[cfg(test)]
+mod speed;
 
 #[cfg(test)]
 use everleaf::config::{ConfigErrors, Loaded, parse};
