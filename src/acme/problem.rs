@@ -235,3 +235,92 @@ fn clean_kind(kind: &str) -> String {
     let last = kind.strip_prefix(URN).unwrap_or_else(|| kind.rsplit(['/', ':', '#']).next().unwrap_or_default());
     last.chars().filter(char::is_ascii_alphanumeric).take(LONGEST_KIND).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue};
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn refusal(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Refusal {
+        let headers =
+            headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let (headers, body) = (headers.collect::<HeaderMap>(), Bytes::copy_from_slice(body.as_bytes()));
+        Refusal::read(&Exchange { url: "https://ca.test/order".into(), status, headers, body })
+    }
+
+    fn typed(status: u16, kind: &str) -> Failure {
+        refusal(status, &[], &json!({"type": format!("{URN}{kind}"), "detail": "so it is"}).to_string()).failure
+    }
+
+    #[test]
+    fn each_type_asks_for_what_helps() {
+        for (kind, class) in [
+            ("badNonce", Class::Retry),
+            ("serverInternal", Class::Retry),
+            ("orderNotReady", Class::Retry),
+            ("rateLimited", Class::HoldUntil),
+            ("connection", Class::Operator),
+            ("dns", Class::Operator),
+            ("caa", Class::Operator),
+            ("tls", Class::Operator),
+            ("unauthorized", Class::Operator),
+            ("incorrectResponse", Class::Operator),
+            ("rejectedIdentifier", Class::Operator),
+            ("accountDoesNotExist", Class::Operator),
+            ("userActionRequired", Class::Operator),
+            ("malformed", Class::Operator),
+            ("unsupportedIdentifier", Class::Spec),
+            ("externalAccountRequired", Class::Spec),
+            ("invalidProfile", Class::Spec),
+            ("badCSR", Class::Spec),
+            ("badPublicKey", Class::Spec),
+            ("unsupportedContact", Class::Spec),
+        ] {
+            let failure = typed(400, kind);
+            assert_eq!((failure.class, failure.code), (class, format!("acme:{kind}")));
+            assert_eq!(failure.message.as_str(), "so it is");
+        }
+        assert_eq!(typed(500, "somethingNew").class, Class::Retry);
+        assert_eq!(typed(400, "somethingNew").class, Class::Operator);
+    }
+
+    #[test]
+    fn subproblems_name_their_identifiers_and_the_worst_decides() {
+        let sub = |kind: &str, name: &str| json!({"type": format!("{URN}{kind}"), "detail": "no", "identifier": {"type": "dns", "value": name}});
+        let body = |kind: &str| {
+            let subs = [sub("rateLimited", "a.example"), sub("caa", "b.example"), json!("no object"), json!({})];
+            json!({"type": format!("{URN}{kind}"), "detail": "some failed", "subproblems": subs}).to_string()
+        };
+        let failure = refusal(403, &[], &body("compound")).failure;
+        assert_eq!((failure.class, failure.code.as_str()), (Class::Operator, "acme:caa"));
+        let details: Vec<&str> = failure.details.iter().map(Printable::as_str).collect();
+        assert_eq!(details, ["a.example: no (rateLimited)", "b.example: no (caa)"]);
+        let failure = refusal(429, &[], &body("rateLimited")).failure;
+        assert_eq!((failure.class, failure.code.as_str()), (Class::Operator, "acme:rateLimited"));
+    }
+
+    #[test]
+    fn a_time_that_is_named_is_held_to() {
+        let body = json!({"type": format!("{URN}serverInternal"), "detail": "maintenance"}).to_string();
+        let failure = refusal(503, &[("retry-after", "600")], &body).failure;
+        assert_eq!((failure.class, failure.retry_after), (Class::HoldUntil, Some(Duration::from_secs(600))));
+        let failure = refusal(500, &[("retry-after", "600")], &body).failure;
+        assert_eq!((failure.class, failure.retry_after), (Class::Retry, Some(Duration::from_secs(600))));
+    }
+
+    #[test]
+    fn a_type_becomes_part_of_a_code_only_when_it_is_harmless() {
+        let kind = |text: &str| Problem::read(&json!({"type": text, "detail": "d"})).expect("a problem").kind;
+        assert_eq!(kind("urn:ietf:params:acme:error:caa"), "caa");
+        assert_eq!(kind("https://ca.test/problems#too_many"), "toomany");
+        assert_eq!(kind("about:blank\u{1b}[31m"), "blank31m");
+        assert!(kind(&"x".repeat(10_000)).len() <= LONGEST_KIND);
+        assert_eq!(refusal(418, &[], r#"{"detail":"short and stout"}"#).failure.code, "acme:http418");
+        for none in ["", "[]", "{}", "null", r#"{"type":7}"#, "<html>"] {
+            assert_eq!(refusal(404, &[], none).kind, "", "{none}");
+        }
+    }
+}

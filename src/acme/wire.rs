@@ -49,7 +49,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) const fn refused(&self) -> bool {
-        self.status >= 400
+        !matches!(self.status, 200..=299)
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {

@@ -290,3 +290,69 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     words.dedup();
     if words.is_empty() { error.to_string() } else { words.join(": ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const OPTIONS: Options = Options {
+        connect: Duration::from_secs(1),
+        request: Duration::from_secs(2),
+        ca_bundle: None,
+        plain: Plain::Loopback,
+    };
+
+    #[test]
+    fn only_https_and_loopback_http_are_asked() {
+        for good in ["https://ca.test/dir", "http://127.0.0.1:4000/dir", "http://[::1]/", "http://localhost/dir"] {
+            assert!(allowed(good, Plain::Loopback).is_ok(), "{good}");
+        }
+        for bad in ["http://ca.test/", "http://10.0.0.1/", "http://localhost.evil.test/", "ftp://127.0.0.1/", "x", ""] {
+            assert_eq!(allowed(bad, Plain::Loopback).expect_err(bad).code, "net:url");
+        }
+        assert!(allowed("http://127.0.0.1/", Plain::Never).is_err());
+        assert!(allowed("http://crl.test/a.crl", Plain::Anywhere).is_ok());
+        assert!(allowed("https://user@ca.test/", Plain::Anywhere).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_says_who_asks_and_nothing_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/x", listener.local_addr().expect("an address"));
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut head = vec![0; 4096];
+            let length = stream.read(&mut head).await.expect("a request");
+            stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.expect("sent");
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        });
+        let reply = Http::new(OPTIONS).send(Request::new(Method::GET, url)).await.expect("a reply");
+        assert_eq!((reply.status, reply.body.len()), (204, 0));
+        let head = served.await.expect("served");
+        let headers: HashMap<_, _> = head.lines().filter_map(|line| line.split_once(": ")).collect();
+        assert_eq!(headers.get("user-agent"), Some(&USER_AGENT), "{head}");
+        assert!(!headers.contains_key("accept-encoding") && !headers.contains_key("referer"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_is_no_pem_is_the_operators_matter() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for path in [file.path().to_owned(), PathBuf::from("/nonexistent/ca.pem")] {
+            let http = Http::new(Options { ca_bundle: Some(path), ..OPTIONS });
+            let failure = http.send(Request::new(Method::GET, "https://127.0.0.1:9/")).await.expect_err("unusable");
+            assert_eq!((failure.class, failure.code.as_str()), (Class::Operator, "net:roots"), "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_and_no_such_host() {
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+        let code =
+            async |url: String| Http::new(OPTIONS).send(Request::new(Method::GET, url)).await.expect_err("nobody").code;
+        assert_eq!(code(format!("http://{free}/")).await, "net:connect");
+        assert_eq!(code("https://nobody.invalid/".to_owned()).await, "net:dns");
+    }
+}

@@ -49,8 +49,12 @@ pub(crate) fn issuer_of(pebble: &Pebble) -> Issuer {
 
 /// A new process's view: an adapter that knows nothing but the account store.
 pub(crate) fn adapter(issuer: &Issuer, store: &Rc<Store>) -> AcmeCa {
+    adapter_within(issuer, store, &Limits::default())
+}
+
+pub(crate) fn adapter_within(issuer: &Issuer, store: &Rc<Store>, limits: &Limits) -> AcmeCa {
     let store: Rc<dyn AccountStore> = Rc::clone(store) as Rc<dyn AccountStore>;
-    AcmeCa::new(issuer, &Limits::default(), store).expect("an adapter")
+    AcmeCa::new(issuer, limits, store).expect("an adapter")
 }
 
 pub(crate) fn order(names: &[&str]) -> NewOrder {

@@ -5,6 +5,8 @@ mod rig;
 
 mod account;
 mod client;
+mod fake;
+mod faults;
 mod issuing;
 mod refusals;
 mod renewing;
