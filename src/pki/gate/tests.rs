@@ -174,6 +174,13 @@ fn every_defect_of_the_chain_has_its_code() {
     assert_eq!(codes(&world.judge(&[])), ["missing_intermediate"]);
 }
 
+fn constrained_to(name: &str) -> CertificateParams {
+    let mut params = ca("Upper");
+    let permitted_subtrees = vec![GeneralSubtree::DnsName(name.into())];
+    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
+    params
+}
+
 #[test]
 fn every_defect_of_an_issuer_has_its_code() {
     let limited = |most| {
@@ -189,26 +196,73 @@ fn every_defect_of_an_issuer_has_its_code() {
     no_sign.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let mut client = ca("Lower");
     client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let mut constrained = ca("Upper");
-    constrained.name_constraints = Some(NameConstraints {
-        permitted_subtrees: vec![GeneralSubtree::DnsName("a.example".into())],
-        excluded_subtrees: vec![],
-    });
     for (upper, lower, expected) in [
         (limited(0), ca("Lower"), "path_length"),
         (ca("Upper"), ended, "expired_intermediate"),
         (ca("Upper"), no_ca, "issuer_not_ca"),
         (ca("Upper"), no_sign, "issuer_not_ca"),
         (ca("Upper"), client, "eku_not_server"),
-        (constrained, ca("Lower"), "name_constraint"),
+        (constrained_to("a.example"), ca("Lower"), "name_constraint"),
     ] {
         let world = World::with(upper, lower);
         let judgement = world.judge(&world.good());
         assert!(codes(&judgement).contains(&expected), "{expected}: {judgement:?}");
         assert!(judgement.violations.iter().all(|v| v.code == expected), "{judgement:?}");
     }
+    // What webpki would say first must not hide what it would say next.
+    let world = World::with(constrained_to("a.example"), ca("Lower"));
+    let ended = world.leaf(|params| {
+        params.not_after = rcgen::date_time_ymd(2026, 2, 1);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    assert_eq!(codes(&world.judge(&world.chain(ended))), ["expired", "eku_not_server", "name_constraint"]);
     let world = World::with(limited(1), ca("Lower"));
     assert!(world.judge(&world.good()).accepted(), "one CA below it is allowed");
+}
+
+/// A self-made chain of Root and leaf by openssl, for what rcgen does not sign: `(root, leaf)`.
+fn by_openssl(dir: &std::path::Path, bits: &str, hash: &str) -> (Certificate, Certificate) {
+    let script = format!(
+        "openssl req -x509 -newkey rsa:2048 -nodes -sha256 -subj /CN=Root -days 9 -keyout r.key -out r.pem \
+           -addext keyUsage=critical,keyCertSign
+         openssl req -newkey rsa:{bits} -nodes -subj /CN=leaf -keyout l.key -out l.csr
+         printf 'subjectAltName=DNS:a.example,DNS:*.b.example\nextendedKeyUsage=serverAuth\n' > ext
+         openssl x509 -req -in l.csr -CA r.pem -CAkey r.key -CAcreateserial -days 5 -{hash} -extfile ext -out l.pem"
+    );
+    let made = Command::new("sh").arg("-ec").arg(script).current_dir(dir).output().expect("sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let read = |name: &str| parse::chain(&std::fs::read(dir.join(name)).unwrap()).unwrap().remove(0);
+    (read("r.pem"), read("l.pem"))
+}
+
+#[test]
+fn broken_cryptography_has_its_code() {
+    let world = World::new();
+    for (bits, hash, expected) in [
+        ("2048", "sha256", &[][..]),
+        ("1024", "sha256", &["weak_key"]),
+        ("2048", "sha1", &["weak_signature"]),
+        ("1024", "sha1", &["weak_key", "weak_signature"]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, leaf) = by_openssl(dir.path(), bits, hash);
+        let anchors = leak(Anchors::from_pem(root.pem().as_bytes(), "test").unwrap());
+        let (key, now) = (leaf.key(), leaf.validity().start);
+        let judgement = world.judge_with(&[leaf], |e| (e.anchors, e.key, e.now) = (anchors, key, now));
+        assert_eq!(codes(&judgement), expected, "{judgement:?}");
+    }
+}
+
+#[test]
+fn a_damaged_signature_is_found() {
+    let world = World::new();
+    let good = world.good();
+    let mut der = good[0].der().to_vec();
+    // The last octets belong to the signature's second integer.
+    *der.last_mut().unwrap() ^= 1;
+    let damaged = Certificate::from_der(&der).unwrap();
+    let judgement = world.judge(&[damaged, good[1].clone(), good[2].clone()]);
+    assert_eq!(codes(&judgement), ["wrong_intermediate"], "{judgement:?}");
 }
 
 #[test]
