@@ -177,3 +177,137 @@ fn valid(handshake: &Handshake, bench: &Bench<'_>, notes: &mut Vec<Printable>) -
     notes.extend(violations.map(|violation| Printable::new(&format!("{}: {}", violation.code, violation.message))));
     if of_chain { Shown::BrokenChain { message } } else { other(leaf, handshake, bench) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::spec::{Budget, Endpoint, Issuer, Roots, StartTls, Target};
+    use crate::pki::testing::{Authority, in_2026};
+    use crate::types::{IssuerName, KeyFamily};
+    use proptest::prelude::*;
+
+    /// The wanted chain is the first three; then what a server may send besides.
+    struct Certificates([Certificate; 6]);
+
+    const WANTED: usize = 3;
+
+    impl Certificates {
+        fn new() -> Self {
+            let root = Authority::root("Root");
+            let upper = root.intermediate("Upper");
+            let lower = upper.intermediate("Lower");
+            let foreign = upper.intermediate("Lower").certificate;
+            let (leaf, old) = (lower.leaf(&["a.example"]), lower.leaf(&["a.example"]));
+            Self([leaf, lower.certificate, upper.certificate, root.certificate, foreign, old])
+        }
+
+        fn sent(&self, which: &[usize]) -> Handshake {
+            Handshake {
+                chain: which.iter().map(|at| self.0[*at].der().clone()).collect(),
+                staple: Vec::new(),
+                proved: true,
+                client_certificate_asked: false,
+                took: Duration::from_millis(5),
+                end: Ok(()),
+            }
+        }
+
+        fn shown(&self, handshake: &Handshake) -> (Shown, Vec<Printable>) {
+            let chain: Vec<Fingerprint> = self.0[..WANTED].iter().map(Certificate::fingerprint).collect();
+            let address = SocketAddr::from(([127, 0, 0, 1], 443));
+            let endpoint = Endpoint {
+                target: Target::Address(address),
+                sni: "a.example".parse().unwrap(),
+                node: None,
+                starttls: StartTls::No,
+                expect: Expect::Leaf,
+            };
+            let issuer = Issuer {
+                name: IssuerName::new("test").unwrap(),
+                directory: String::new(),
+                roots: Roots::Unchecked,
+                ca_bundle: None,
+                contact: Vec::new(),
+                agree_to_terms: true,
+                profile: None,
+                external_account: None,
+                budget: Budget::default(),
+                parallel: 1,
+                dry_run: None,
+            };
+            let look = Look {
+                endpoint: &endpoint,
+                leaf: chain[0],
+                chain: &chain,
+                family: KeyFamily::Ecdsa,
+                issuer: &issuer,
+                handshakes: 1,
+                over: Duration::ZERO,
+            };
+            shown(handshake, &Bench { look: &look, address, anchors: None, now: in_2026() })
+        }
+    }
+
+    fn label(shown: &Shown) -> &str {
+        match shown {
+            Shown::Wanted => "wanted",
+            Shown::Other { .. } => "other",
+            Shown::BrokenChain { message } => message.as_str().split(':').next().unwrap_or_default(),
+            Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => &failure.code,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_list_is_live_only_when_the_chain_is_there_in_order(
+            which in proptest::collection::vec(0usize..6, 0..7)
+        ) {
+            let certificates = Certificates::new();
+            let (shown, notes) = certificates.shown(&certificates.sent(&which));
+            let first = |wanted: usize| which.iter().position(|at| *at == wanted);
+            let expected = match (which.first(), first(1), first(2)) {
+                (None, _, _) => "probe:handshake_refused",
+                (Some(1..), _, _) => "other",
+                (Some(_), Some(lower), Some(upper)) if lower < upper => "wanted",
+                (Some(_), Some(_), Some(_)) => "chain_out_of_order",
+                _ if which.contains(&4) || which.contains(&5) => "wrong_intermediate",
+                _ => "missing_intermediate",
+            };
+            prop_assert_eq!(label(&shown), expected, "{:?}", which);
+            let surplus = if expected == "wanted" { which.len() - WANTED } else { 0 };
+            prop_assert_eq!(notes.len(), surplus, "{:?}", notes);
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_ended_badly_is_not_live_even_with_the_right_leaf() {
+        let certificates = Certificates::new();
+        let good = certificates.sent(&[0, 1, 2]);
+        let end = |trouble| Handshake { end: Err(trouble), ..good.clone() };
+        let refusal = Trouble::answered(Label::HandshakeRefused, "alert");
+        let asked = Handshake { client_certificate_asked: true, ..end(refusal.clone()) };
+        let unproved = Handshake { proved: false, ..asked.clone() };
+        let timeout = Handshake { client_certificate_asked: true, ..end(Trouble::silent(Label::HandshakeTimeout, "")) };
+        for (handshake, expected) in [
+            (&good, "wanted"),
+            (&asked, "wanted"),
+            (&end(refusal), "probe:handshake_refused"),
+            (&unproved, "probe:handshake_refused"),
+            (&timeout, "probe:handshake_timeout"),
+        ] {
+            assert_eq!(label(&certificates.shown(handshake).0), expected, "{handshake:?}");
+        }
+        assert!(matches!(certificates.shown(&timeout).0, Shown::Unreachable { .. }));
+    }
+
+    #[test]
+    fn a_slow_handshake_is_noted_and_an_unreadable_leaf_is_a_failure() {
+        let certificates = Certificates::new();
+        let slow = Handshake { took: Duration::from_secs(4), ..certificates.sent(&[0, 1, 2]) };
+        let (shown, notes) = certificates.shown(&slow);
+        assert_eq!((label(&shown), notes.len()), ("wanted", 1));
+        assert!(notes[0].as_str().starts_with("handshake_slow"));
+        let noise = Handshake { chain: vec![CertificateDer::from(vec![0x30, 1, 2])], ..slow };
+        assert_eq!(label(&certificates.shown(&noise).0), "probe:handshake_refused");
+    }
+}
