@@ -90,3 +90,31 @@ fn bind_takes_updates() {
     bind.update("update add a.zone.example. 60 TXT value");
     assert_eq!(bind.txt("a.zone.example"), ["value"]);
 }
+
+#[test]
+fn every_configuration_of_pebble_runs_and_ends_with_its_script() {
+    let script = rig::repository().join("pebble/run");
+    let configs = std::fs::read_dir(rig::repository().join("pebble/configs")).unwrap();
+    let names = configs.map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned());
+    let names: std::collections::BTreeSet<String> = names.collect();
+    assert!(names.len() >= 6, "{names:?}");
+    for name in names {
+        let dir = rig::scratch("run");
+        let mut command = Command::new("bash");
+        command.arg(&script).arg("--dir").arg(dir.path()).arg(&name);
+        let mut running = rig::Daemon::spawn("run", &command, dir.path());
+        let told = |key: &str| {
+            let env = std::fs::read_to_string(dir.path().join("env")).unwrap_or_default();
+            env.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix('=')?.to_owned()))
+        };
+        running.await_ready(|| told("PEBBLE_LOG").is_some());
+        let directory = told("PEBBLE_DIRECTORY").unwrap();
+        let address: SocketAddr = directory.split('/').nth(2).unwrap().parse().unwrap();
+        let root = std::fs::read_to_string(told("PEBBLE_TLS_ROOT").unwrap()).unwrap();
+        let reply = rig::request(address, Some(&root), "GET /dir HTTP/1.0\r\nUser-Agent: everleaf\r\n\r\n").unwrap();
+        assert_eq!(reply.body.contains("\"externalAccountRequired\": true"), name == "eab", "{name}: {}", reply.body);
+        assert!(std::fs::read_to_string(told("PEBBLE_ROOT").unwrap()).unwrap().contains("BEGIN CERTIFICATE"), "{name}");
+        running.stop();
+        assert!(std::net::TcpStream::connect(address).is_err(), "{name} goes on after its script");
+    }
+}
