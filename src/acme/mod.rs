@@ -1,6 +1,6 @@
 //! The CA adapter: one ACME directory (RFC 8555), spoken to as one account.
 //!
-//! Orders go through instant-acme over our own HTTP client ([`wire`]), which keeps what the library drops; what the library
+//! Orders go through instant-acme over our own HTTP client (`wire`), which keeps what the library drops; what the library
 //! cannot do (a registration with a stored key, requests side by side, renewal information) is signed and sent here.
 //! Nothing sleeps and nothing is decided here: every refusal becomes a [`Failure`] sorted by what to do next.
 

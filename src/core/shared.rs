@@ -60,7 +60,7 @@ pub struct Spent {
 pub struct IssuerFacts {
     /// The journal's last record.
     pub seq: Seq,
-    /// Orders of the last [`LEDGER_SPAN`].
+    /// Orders of the last `LEDGER_SPAN`.
     pub orders: Vec<Spent>,
     /// Failures of the CA as a whole.
     pub trouble: Trouble,
