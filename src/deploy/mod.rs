@@ -1,31 +1,77 @@
-//! Makes nodes' servers read what was published, and runs certificates' own hooks.
+//! Carries generations to nodes, and makes their servers read them.
 //!
-//! Nothing here believes that a server serves what was published: only a probe does.
+//! A local node gets the AtomicWriter layout from [`crate::publish`] and then the certificate's own hooks; an `exec` node's
+//! hook carries the files itself. Nothing here believes that a server serves what was published: only a probe does.
 
+mod exec;
+mod local;
 mod pair;
 mod pid_file;
 mod reload;
 
-use crate::config::spec::{Hook, Node};
+use crate::config::spec::{Certificate, Hook, Node, NodeKind};
 use crate::hook::{Call, Systemd};
-use crate::ports::{CertHooks, HookContext, Pending, Reloader};
-use crate::types::{Failure, NodeName};
+use crate::ports::{CertHooks, Clock, Deployer, Generation, HookContext, Pending, Production, Published, Reloader};
+use crate::types::{Epoch, Failure, NodeName, Printable};
+use std::rc::Rc;
 
 /// The nodes, as the agent sees them.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Nodes {
     systemd: Systemd,
+    clock: Rc<dyn Clock>,
 }
 
 impl Nodes {
-    /// Nodes whose units are this `systemd`'s.
+    /// Nodes whose units are this `systemd`'s; `clock` dates placeholders.
     #[must_use]
-    pub const fn new(systemd: Systemd) -> Self {
-        Self { systemd }
+    pub fn new(systemd: Systemd, clock: Rc<dyn Clock>) -> Self {
+        Self { systemd, clock }
     }
 
     fn call<'a>(&self, hook: &'a Hook, event: &'static str, place: &str) -> Call<'a> {
         Call::new(hook, event, place).systemd(self.systemd.clone())
+    }
+}
+
+impl Deployer for Nodes {
+    fn deploy<'a>(
+        &'a self,
+        node: &'a Node,
+        certificate: &'a Certificate,
+        generation: &'a Generation<Production>,
+        epoch: Epoch,
+        context: &'a HookContext,
+    ) -> Pending<'a, Result<Vec<Printable>, Failure>> {
+        Box::pin(async move {
+            match &node.kind {
+                NodeKind::Local => self.deploy_here(node, certificate, generation, epoch, context).await,
+                NodeKind::Exec(hook) => self.deploy_by(hook, node, generation, epoch, context).await,
+            }
+        })
+    }
+
+    fn placeholder<'a>(&'a self, node: &'a Node, certificate: &'a Certificate) -> Pending<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            match &node.kind {
+                NodeKind::Local => local::placeholder(node, certificate, self.clock.now()),
+                NodeKind::Exec(_) => Err(exec::no_placeholder(node)),
+            }
+        })
+    }
+
+    fn inspect<'a>(
+        &'a self,
+        node: &'a Node,
+        certificate: &'a Certificate,
+        generation: &'a Generation<Production>,
+    ) -> Pending<'a, Result<Option<Published>, Failure>> {
+        Box::pin(async move {
+            match &node.kind {
+                NodeKind::Local => local::inspect(node, certificate, generation).map(Some),
+                NodeKind::Exec(hook) => self.inspect_by(hook, node, certificate, generation).await,
+            }
+        })
     }
 }
 

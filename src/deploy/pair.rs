@@ -10,13 +10,14 @@ use std::path::Path;
 /// A PEM key: RSA 4096 takes about 3.3 KB.
 const MAX_KEY_BYTES: usize = 64 * 1024;
 
-/// Succeeds when the published pair of `context` is the generation it names, parses, and belongs together.
+/// Succeeds when the pair of `context` published below `live` is the generation it names, parses, and belongs together.
 ///
 /// # Errors
 /// Code `reload:not-published` when another generation or none lies there, `reload:pair` when it would not load.
-pub(super) fn loads(context: &HookContext) -> Result<(), Failure> {
-    let place = context.live_dir.display().to_string();
-    let data = context.live_dir.join("..data");
+pub(super) fn loads(live: &Path, context: &HookContext) -> Result<(), Failure> {
+    let dir = live.join(context.name.as_str());
+    let place = dir.display().to_string();
+    let data = dir.join("..data");
     if let Some(wanted) = context.generation {
         let target = std::fs::read_link(&data).unwrap_or_default();
         if !target.to_str().is_some_and(|target| names(target, wanted)) {

@@ -14,7 +14,7 @@ impl Nodes {
     /// The whole of a reload: what lies there loads, the check agrees, the verb is carried out.
     pub(super) async fn check_and_reload(&self, node: &Node, contexts: &[HookContext]) -> Result<(), Failure> {
         if matches!(node.kind, NodeKind::Local) {
-            contexts.iter().try_for_each(pair::loads)?;
+            contexts.iter().try_for_each(|context| pair::loads(&node.live, context))?;
         }
         if let Some(hook) = checker(node) {
             self.check(self.call(hook, "check", &at(&node.name)).about(contexts)).await?;

@@ -6,6 +6,7 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod deploy;
 mod deploy_ssh;
 mod hooks;
 mod notify;

@@ -1,10 +1,9 @@
 //! Check and reload on real processes.
 
 use crate::rig::self_signed;
-use crate::support::{block_on, context, generation, hook, scratch, shell};
+use crate::support::{block_on, context, generation, hook, nodes, scratch, shell};
 use crate::systemd::Recorder;
 use everleaf::config::spec::{Hook, Node, NodeKind, Reload};
-use everleaf::deploy::Nodes;
 use everleaf::ports::{HookContext, Reloader};
 use everleaf::types::{Class, Failure, NodeName};
 use std::fs;
@@ -48,7 +47,7 @@ impl Machine {
 
     fn reload(&self, node: &Node, names: &[&str]) -> Result<(), Failure> {
         let contexts = self.contexts(names);
-        block_on(Nodes::new(self.systemd.systemd()).reload(node, &contexts))
+        block_on(nodes(&self.systemd).reload(node, &contexts))
     }
 
     fn marker(&self) -> (PathBuf, Reload) {
@@ -86,7 +85,7 @@ fn a_failed_check_means_no_reload() {
     assert_eq!((failure.class, failure.code.as_str()), (Class::Retry, "check:failed"));
     assert!(failure.details.iter().any(|line| line.as_str().contains("unexpected end")), "{failure:?}");
     assert!(!marker.exists());
-    let alone = block_on(Nodes::new(machine.systemd.systemd()).check(&node)).expect_err("alone, too");
+    let alone = block_on(nodes(&machine.systemd).check(&node)).expect_err("alone, too");
     assert_eq!(alone.code, "check:failed");
 }
 

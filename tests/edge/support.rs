@@ -1,11 +1,14 @@
 //! What several tests here need: scratch directories, scripts, contexts, one-thread runtimes.
 
+use crate::systemd::Recorder;
 use everleaf::config::spec::Hook;
-use everleaf::ports::HookContext;
+use everleaf::deploy::Nodes;
+use everleaf::ports::{Clock, HookContext, Pending};
 use everleaf::types::{CertName, Epoch, GenId, NodeName, Printable, Timestamp, sha256};
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Runs `work` on one thread, as everleaf does.
@@ -63,6 +66,24 @@ pub(crate) fn context(name: &str, live_dir: &Path, files: Option<&Path>) -> Hook
         reason: Printable::new("ARI window"),
         dry_run: false,
         attempt: 4,
+    }
+}
+
+/// The nodes of a machine with this recorded systemd.
+pub(crate) fn nodes(systemd: &Recorder) -> Nodes {
+    Nodes::new(systemd.systemd(), Rc::new(Today))
+}
+
+/// A clock that stands still in 2026.
+struct Today;
+
+impl Clock for Today {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(1_795_341_600)
+    }
+
+    fn sleep(&self, span: Duration) -> Pending<'_, ()> {
+        Box::pin(tokio::time::sleep(span))
     }
 }
 

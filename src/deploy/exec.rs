@@ -1,0 +1,119 @@
+//! Nodes that a hook of their own carries files to.
+
+use super::{Nodes, at};
+use crate::config::spec::{Certificate, Hook, Node};
+use crate::hook::Answer;
+use crate::ports::{Generation, HookContext, Production, Published};
+use crate::types::{Class, Epoch, Failure, Printable};
+
+/// What an inspection's line may hold: three short fields.
+const MAX_LINE: usize = 4096;
+
+impl Nodes {
+    /// Calls the node's hook with `deploy`.
+    pub(super) async fn deploy_by(
+        &self,
+        hook: &Hook,
+        node: &Node,
+        generation: &Generation<Production>,
+        epoch: Epoch,
+        context: &HookContext,
+    ) -> Result<Vec<Printable>, Failure> {
+        let told = HookContext {
+            node: Some(node.name.clone()),
+            generation: Some(generation.about.generation),
+            epoch: Some(epoch),
+            live_dir: node.live.join(context.name.as_str()),
+            files: Some(generation.dir.clone()),
+            ..context.clone()
+        };
+        let place = at(&node.name);
+        match self.call(hook, "deploy", &place).about(&[told]).run().await {
+            Ok(Answer::Done { .. }) => Ok(Vec::new()),
+            Ok(Answer::NotForMe) => {
+                let message = "its hook says that it does not deploy (exit 42), so nothing carries files there";
+                Err(Failure::new(Class::Operator, "deploy:not-for-me", place, message)
+                    .advise("name a hook that answers the event deploy, such as deploy-ssh"))
+            }
+            Err(failure) if failure.code == "hook:refused" => {
+                let message = format!("the node has a newer epoch than {epoch}, so it refused what was brought");
+                let refused = Failure::new(Class::Operator, "publish:epoch", place, message).advise(
+                    "another everleaf deploys to it, or this state is a restored backup: deploy where the newest state is",
+                );
+                Err(failure.details.iter().fold(refused, |refused, line| refused.detail(line.as_str())))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Calls the node's hook with `inspect`; it answers one line of JSON, or 42 when it cannot look.
+    pub(super) async fn inspect_by(
+        &self,
+        hook: &Hook,
+        node: &Node,
+        certificate: &Certificate,
+        generation: &Generation<Production>,
+    ) -> Result<Option<Published>, Failure> {
+        let place = at(&node.name);
+        let told = [looking(node, certificate, generation)];
+        match self.call(hook, "inspect", &place).about(&told).run().await? {
+            Answer::NotForMe => Ok(None),
+            Answer::Done { stdout } => read(&stdout).map(Some).map_err(|why| {
+                Failure::new(Class::Retry, "hook:answer", &place, format!("its hook's answer to inspect {why}")).advise(
+                    "its first line is JSON such as {\"generation\":\"0007-3fa94c1b\",\"epoch\":3,\"intact\":true}",
+                )
+            }),
+        }
+    }
+}
+
+/// What a look is about; there is no attempt and no reason.
+fn looking(node: &Node, certificate: &Certificate, generation: &Generation<Production>) -> HookContext {
+    HookContext {
+        name: certificate.name.clone(),
+        domains: certificate.names.clone(),
+        node: Some(node.name.clone()),
+        generation: Some(generation.about.generation),
+        epoch: None,
+        live_dir: node.live.join(certificate.name.as_str()),
+        files: Some(generation.dir.clone()),
+        serial: Some(generation.about.serial.clone()),
+        not_after: Some(generation.about.validity.end),
+        prev_serial: None,
+        reason: Printable::default(),
+        dry_run: false,
+        attempt: 0,
+    }
+}
+
+fn read(stdout: &[u8]) -> Result<Published, String> {
+    let line = stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if line.is_empty() || line.len() > MAX_LINE {
+        return Err(format!("has a first line of {} bytes", line.len()));
+    }
+    serde_json::from_slice(line).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// A hook has no event for a pair of no generation.
+pub(super) fn no_placeholder(node: &Node) -> Failure {
+    let message = "a placeholder is published on local nodes only";
+    Failure::new(Class::Spec, "deploy:placeholder", at(&node.name), message)
+        .advise("take `placeholder:` out, or put a self-signed pair there once by hand")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_line_of_json() {
+        let published = read(b"{\"generation\":\"0007-3fa94c1b\",\"epoch\":3,\"intact\":true}\nmore\n").expect("read");
+        assert_eq!(published.generation.map(|id| id.to_string()), Some("0007-3fa94c1b".to_owned()));
+        assert_eq!((published.epoch, published.intact), (Some(Epoch(3)), true));
+        let nothing = read(b"{\"generation\":null,\"epoch\":null,\"intact\":false}").expect("read");
+        assert_eq!((nothing.generation, nothing.epoch), (None, None));
+        for bad in ["", "\n{}", "yes", "{\"generation\":\"../x\",\"epoch\":1,\"intact\":true}", "{}"] {
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
