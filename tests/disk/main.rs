@@ -7,6 +7,7 @@
 
 mod faults;
 mod helper;
+mod journals;
 mod kills;
 mod order;
 mod site;
