@@ -18,6 +18,7 @@ pub mod pki;
 pub mod ports;
 pub mod probe;
 pub mod publish;
+pub mod report;
 pub mod solver;
 pub mod state;
 pub mod types;

@@ -8,12 +8,12 @@ use super::shared::Shared;
 use super::{rollout, upkeep};
 use crate::config::spec::{Confirm, Spec};
 use crate::types::{CertName, Class, Failure, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
 /// Where a certificate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Nothing was ever issued and nothing is under way.
@@ -59,7 +59,7 @@ impl fmt::Display for Stage {
 }
 
 /// What a run came to for one certificate: its part of the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Every endpoint serves it, or it is installed with `confirm: none`, and nothing is amiss.

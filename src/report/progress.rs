@@ -1,0 +1,79 @@
+//! Progress for people who watch: one line an event, and on a terminal a line below that says what is under way.
+
+use super::line::{doing, happened};
+use crate::core::{Event, Work};
+use crate::types::CertName;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::time::Duration;
+
+/// How often the moving line moves.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Shows what happens, on standard error.
+#[derive(Debug)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    lines: bool,
+    events: RefCell<usize>,
+}
+
+impl Progress {
+    /// For a terminal: event lines, and a moving line that names what is under way.
+    #[must_use]
+    pub fn terminal() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        Self { bar: Some(bar), lines: true, events: RefCell::new(0) }
+    }
+
+    /// Event lines only: verbose, and no terminal.
+    #[must_use]
+    pub const fn lines() -> Self {
+        Self { bar: None, lines: true, events: RefCell::new(0) }
+    }
+
+    /// Nothing: cron.
+    #[must_use]
+    pub const fn quiet() -> Self {
+        Self { bar: None, lines: false, events: RefCell::new(0) }
+    }
+
+    /// Work begins.
+    pub fn began(&self, work: &Work) {
+        if let (Some(bar), Some(text)) = (&self.bar, doing(work)) {
+            bar.set_message(text);
+        }
+    }
+
+    /// Something happened.
+    pub fn happened(&self, name: &CertName, event: &Event) {
+        *self.events.borrow_mut() += 1;
+        if !self.lines {
+            return;
+        }
+        let Some(text) = happened(name, event) else { return };
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            // Nobody reads any more: what happens still happens.
+            None => drop(writeln!(std::io::stderr().lock(), "{text}")),
+        }
+    }
+
+    /// Takes the moving line away.
+    pub fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// How many events were seen.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        *self.events.borrow()
+    }
+}

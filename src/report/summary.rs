@@ -1,0 +1,79 @@
+//! A failure in words, and a run in one line.
+
+use super::page::{Page, Paint};
+use super::status::{CertificateStatus, Said};
+use crate::types::{Failure, humane};
+
+/// A failure on one line: what, where, why, what to do.
+#[must_use]
+pub fn failure(who: &str, failure: &Failure) -> String {
+    let who = if who.is_empty() || who == failure.place.as_str() { String::new() } else { format!("{who}: ") };
+    let advice = if failure.advice.is_empty() { String::new() } else { format!("; {}", failure.advice) };
+    format!("{who}{failure}{advice} [{}]", failure.code)
+}
+
+/// A failure on a page: the place and what happened, then what to do, then, when `whole`, its particulars.
+pub fn failure_lines(page: &mut Page, indent: &str, failure: &Failure, whole: bool) {
+    page.hang(indent, &failure.to_string());
+    if !failure.advice.is_empty() {
+        page.hang(&format!("{indent}  do: "), failure.advice.as_str());
+    }
+    if whole {
+        for detail in &failure.details {
+            page.hang(&format!("{indent}  - "), detail.as_str());
+        }
+        if let Some(wait) = failure.retry_after {
+            page.line(&format!("{indent}  the other side asked to wait {}", humane(wait)));
+        }
+        let code = format!("{indent}  code {}", failure.code);
+        page.line(&page.paint.faint(&code));
+    }
+}
+
+/// A run in one line: how many stand how.
+#[must_use]
+pub fn headline(certificates: &[CertificateStatus], paint: Paint) -> String {
+    let count = |which: &[Said]| certificates.iter().filter(|it| which.contains(&it.outcome)).count();
+    let mut parts = Vec::new();
+    let mut say = |count: usize, text: &str, painter: fn(Paint, &str) -> String| {
+        if count > 0 {
+            parts.push(painter(paint, &format!("{count} {text}")));
+        }
+    };
+    say(count(&[Said::Danger]), "in danger", Paint::bad);
+    say(count(&[Said::Operator]), "stuck until somebody acts", Paint::bad);
+    say(count(&[Said::DeployIncomplete]), "not served everywhere", Paint::warn);
+    say(count(&[Said::CaLimit]), "waiting for a limit", Paint::warn);
+    say(count(&[Said::Temporary]), "tried again later", Paint::warn);
+    say(count(&[Said::Live]), "live now", Paint::good);
+    say(count(&[Said::Installed]), "installed, unproven", Paint::good);
+    say(count(&[Said::NothingDue]), "with nothing due", |_, text| text.to_owned());
+    let total = certificates.iter().filter(|it| it.outcome != Said::Retired).count();
+    let noun = if total == 1 { "certificate" } else { "certificates" };
+    if parts.is_empty() { format!("{total} {noun}") } else { format!("{total} {noun}: {}", parts.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::samples;
+    use super::*;
+    use crate::types::Class;
+
+    #[test]
+    fn one_line_says_what_where_why_and_what_to_do() {
+        let broken = Failure::new(Class::Retry, "hook:exit", "edge2", "the reload command exited with 1")
+            .advise("run it by hand");
+        assert_eq!(
+            failure("shop", &broken),
+            "shop: edge2: the reload command exited with 1; run it by hand [hook:exit]"
+        );
+    }
+
+    #[test]
+    fn a_run_in_one_line() {
+        let snapshot = samples::snapshot();
+        let text = headline(&snapshot.certificates, Paint { colour: false });
+        assert_eq!(text, "2 certificates: 1 not served everywhere, 1 with nothing due");
+        assert_eq!(headline(&[], Paint { colour: false }), "0 certificates");
+    }
+}
