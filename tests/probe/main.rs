@@ -172,6 +172,34 @@ fn what_does_not_speak_tls_is_named() {
 }
 
 #[test]
+fn noise_of_any_kind_gets_an_answer_at_once() {
+    let leaf = Ca::new("A").issue("a.test");
+    // A record header in front of some, so that the noise reaches the handshake's own parser.
+    let noisy = listen(somewhere(), |number, mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let mut state = u32::try_from(number).unwrap().wrapping_mul(2_654_435_761) | 1;
+        let mut noise = vec![[20, 21, 22, 23, 128][number % 5], 3, 3, 0, 60];
+        noise.extend((0..65 + number % 7).map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state.to_le_bytes()[1]
+        }));
+        noise[5] = [2, 11, 20][number % 3];
+        let _ = stream.write_all(&noise[number % 2..]);
+    });
+    let began = Instant::now();
+    for _ in 0..60 {
+        let code = refused(&look_at(noisy, &leaf)).code.clone();
+        assert!(
+            ["probe:not_tls", "probe:handshake_refused", "probe:conn_closed", "probe:conn_reset"].contains(&&*code),
+            "{code}"
+        );
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "none of them waited: {:?}", began.elapsed());
+}
+
+#[test]
 fn a_silent_socket_costs_no_more_than_its_limit() {
     let leaf = Ca::new("A").issue("a.test");
     let listener = TcpListener::bind(somewhere()).unwrap();
@@ -179,7 +207,7 @@ fn a_silent_socket_costs_no_more_than_its_limit() {
     let seen = look_at(listener.local_addr().unwrap(), &leaf);
     assert_eq!(silent(&seen).code, "probe:handshake_timeout");
     let took = began.elapsed();
-    assert!(Duration::from_secs(10) <= took && took < Duration::from_secs(13), "{took:?}");
+    assert!(Duration::from_secs(10) <= took && took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]
