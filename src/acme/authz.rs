@@ -85,7 +85,8 @@ pub(super) async fn why_invalid(ca: &AcmeCa, session: &Session, live: &Live, own
     let problems: Vec<Problem> = fetched.iter().flatten().filter_map(RawAuthorization::problem).collect();
     let of = live.body.identifiers.len();
     let Some(worst) = problems.iter().max_by_key(|problem| problem.sorted(0).0) else {
-        return own.map_or_else(|| expired(live.url()), |own| own.failure(live.url(), 0));
+        let unread = fetched.into_iter().find_map(Result::err).map(|refusal| refusal.failure);
+        return own.map_or_else(|| unexplained(live.url(), unread), |own| own.failure(live.url(), 0));
     };
     let message = match problems.as_slice() {
         [only] => only.line(),
@@ -170,14 +171,13 @@ fn read(
     Ok(Authorization { identifier, valid, challenges: challenges? })
 }
 
-/// An order may end without any problem of its own, by expiring.
-fn expired(url: &str) -> Failure {
-    Failure::new(
-        Class::Retry,
-        "acme:invalid",
-        url,
-        "the order is invalid and the CA gives no reason; it may have expired",
-    )
+/// An order may end without any problem of its own, by expiring; or what could explain it could not be read.
+fn unexplained(url: &str, unread: Option<Failure>) -> Failure {
+    let failure = Failure::new(Class::Retry, "acme:invalid", url, "the order is invalid and the CA gives no reason");
+    match unread {
+        Some(why) => failure.detail(format!("its authorizations could not be read: {why}")),
+        None => failure.advise("It may have expired; the next one is a new order."),
+    }
 }
 
 /// base64url (RFC 8555 §8.1): a token becomes a path and a file name.

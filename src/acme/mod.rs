@@ -33,6 +33,9 @@ use wire::Wire;
 /// How long a directory is good for: a daemon lives for months, and profiles and URLs change.
 const DIRECTORY_FRESH: Duration = Duration::from_secs(86_400);
 
+/// How long the account is kept before the store is read again, so that a daemon sees credentials that were restored.
+const SESSION_FRESH: Duration = Duration::from_secs(600);
+
 /// One ACME directory and the account there.
 pub struct AcmeCa {
     issuer: Issuer,
@@ -62,7 +65,7 @@ impl AcmeCa {
             accounts,
             wire: Arc::new(Wire::new(http, plain)),
             directory: Shared::new(DIRECTORY_FRESH),
-            session: Shared::new(DIRECTORY_FRESH),
+            session: Shared::new(SESSION_FRESH),
             orders: Orders::default(),
         })
     }

@@ -19,11 +19,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often one request is sent when its nonce is refused each time: at nine bad ones in ten, one request in a thousand
 /// still fails.
 const MAX_SENDS: usize = 64;
+/// How long a request whose nonce is refused is sent again: a slow CA must not make minutes of it.
+const REPEATING: Duration = Duration::from_secs(30);
 const REPLAY_NONCE: &str = "replay-nonce";
 const JOSE_JSON: HeaderValue = HeaderValue::from_static("application/jose+json");
 
@@ -34,7 +36,7 @@ pub struct Requests {
     pub sent: u64,
     /// Of these, those for a nonce alone.
     pub nonces: u64,
-    /// Of these, those that were refused because of their nonce, and sent again.
+    /// Of these, those that were refused because of their nonce.
     pub bad_nonces: u64,
 }
 
@@ -68,6 +70,18 @@ impl Exchange {
     /// The body as JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
         serde_json::from_slice(&self.body).map_err(|error| Refusal::unreadable(self, &error.to_string()))
+    }
+}
+
+/// How often a request was sent, and since when.
+struct Repeats {
+    begun: Instant,
+    sent: usize,
+}
+
+impl Repeats {
+    fn new() -> Self {
+        Self { begun: Instant::now(), sent: 0 }
     }
 }
 
@@ -112,13 +126,13 @@ impl Wire {
         url: &str,
         payload: Option<&Value>,
     ) -> Result<Exchange, Refusal> {
-        for _ in 1..MAX_SENDS {
+        let mut repeats = Repeats::new();
+        loop {
             match self.post_once((key, signed_as), new_nonce, url, payload).await {
-                Err(refusal) if self.is_bad_nonce(&refusal) => {}
+                Err(refusal) if self.again(&refusal, &mut repeats) => {}
                 outcome => return outcome,
             }
         }
-        self.post_once((key, signed_as), new_nonce, url, payload).await
     }
 
     /// A step of instant-acme's, repeated while its nonce is refused: what it made, and the last exchange it needed.
@@ -130,13 +144,13 @@ impl Wire {
         limit: usize,
         mut call: impl AsyncFnMut() -> Result<T, instant_acme::Error>,
     ) -> Result<(T, Exchange), Refusal> {
-        for _ in 1..MAX_SENDS {
+        let mut repeats = Repeats::new();
+        loop {
             match recorded(limit, call()).await {
-                Err(refusal) if self.is_bad_nonce(&refusal) => {}
+                Err(refusal) if self.again(&refusal, &mut repeats) => {}
                 outcome => return outcome,
             }
         }
-        recorded(limit, call()).await
     }
 
     pub(super) fn requests(&self) -> Requests {
@@ -148,12 +162,14 @@ impl Wire {
         *self.offset.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_bad_nonce(&self, refusal: &Refusal) -> bool {
-        let bad = refusal.kind == "badNonce";
-        if bad {
-            self.bad_nonces.fetch_add(1, Ordering::Relaxed);
+    /// Whether a request is to be sent again: its nonce was refused, and neither count nor time is used up.
+    fn again(&self, refusal: &Refusal, repeats: &mut Repeats) -> bool {
+        if refusal.kind != "badNonce" {
+            return false;
         }
-        bad
+        self.bad_nonces.fetch_add(1, Ordering::Relaxed);
+        repeats.sent += 1;
+        repeats.sent < MAX_SENDS && repeats.begun.elapsed() < REPEATING
     }
 
     async fn post_once(

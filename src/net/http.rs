@@ -157,6 +157,10 @@ pub fn allowed(url: &str, plain: Plain) -> Result<Url, Failure> {
     if url.len() > URL_LIMIT {
         return Err(refused("it is too long"));
     }
+    // The parser drops line breaks and tabs, and would let through a text that is not what is requested.
+    if !url.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(refused("it holds spaces, control characters or letters beyond ASCII"));
+    }
     let parsed = Url::parse(url).map_err(|error| refused(&error.to_string()))?;
     if parsed.host_str().is_none_or(str::is_empty) || !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(refused("it names no host, or carries credentials"));
@@ -315,7 +319,9 @@ mod tests {
         }
         assert!(allowed("http://127.0.0.1/", Plain::Never).is_err());
         assert!(allowed("http://crl.test/a.crl", Plain::Anywhere).is_ok());
-        assert!(allowed("https://user@ca.test/", Plain::Anywhere).is_err());
+        for bad in ["https://user@ca.test/", "https://ca.test/a\nb", "https://ca.test/a b", "https://ca.test/é"] {
+            assert!(allowed(bad, Plain::Anywhere).is_err(), "{bad:?}");
+        }
     }
 
     #[tokio::test]
