@@ -82,13 +82,10 @@ pub(super) fn perform(bench: Bench, contexts: Vec<HookContext>, work: Work) -> P
                 bench.on_node(done, &effect, contexts.first()).await
             }
             Effect::Look { endpoint, generation, whole } => bench.look(done, endpoint, *generation, *whole).await,
-            Effect::Prune { generation } => {
-                let pruned = bench.ports.generations.prune(&bench.name, *generation);
-                match pruned {
-                    Ok(()) => done.events(&bench.name, vec![Event::Pruned { generation: *generation }]),
-                    Err(failure) => Done { failed: Some(failure), ..done },
-                }
-            }
+            Effect::Prune { generation } => match bench.prune(*generation) {
+                Ok(()) => done.events(&bench.name, vec![Event::Pruned { generation: *generation }]),
+                Err(failure) => Done { failed: Some(failure), ..done },
+            },
             Effect::Record(_)
             | Effect::MakeKey { .. }
             | Effect::RunPre
@@ -151,6 +148,15 @@ impl Bench {
             Effect::Record(event) => event.clone(),
             _ => return Vec::new(),
         }]
+    }
+
+    /// Removes a generation, then its key where no other generation has it: a kept key stays.
+    fn prune(&self, generation: GenId) -> Result<(), Failure> {
+        self.ports.generations.prune(&self.name, generation)?;
+        let held = &self.facts.ledger.generations;
+        let Some(key) = held.get(&generation).map(|held| held.about.key) else { return Ok(()) };
+        let kept = held.values().any(|held| held.about.generation != generation && held.about.key == key);
+        if kept { Ok(()) } else { self.ports.keys.discard(&self.name, &key) }
     }
 
     async fn hook(&self, event: &'static str, context: Option<&HookContext>) -> Result<(), Failure> {

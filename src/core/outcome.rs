@@ -113,7 +113,10 @@ pub fn standing(spec: &Spec, name: &CertName, facts: &Facts, shared: &Shared, pl
     let view = View { spec, certificate, issuer, facts, shared, now, horizon };
     let stage = stage(&view);
     let troubles = troubles(&view);
-    let worst = troubles.iter().map(|(outcome, _)| *outcome).chain(incomplete(&view, stage)).chain(limit(plan)).max();
+    // An order that outlives a run waits for the CA: the next run goes on with it.
+    let waiting = facts.ledger.order.as_ref().map(|_| Outcome::Temporary);
+    let found = troubles.iter().map(|(outcome, _)| *outcome);
+    let worst = found.chain(incomplete(&view, stage)).chain(limit(plan)).chain(waiting).max();
     let outcome = match worst {
         None => Outcome::Fine,
         Some(_) if upkeep::danger(&view).is_some() => Outcome::Danger,
