@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A hook that keeps a copy of what it was told in `dir` and then runs `body`.
-fn hook(dir: &Path, body: &str, propagation: Duration) -> How {
+pub(crate) fn hook(dir: &Path, body: &str, propagation: Duration) -> How {
     let script = dir.join("hook");
     let here = dir.display();
     let text = format!(
@@ -41,6 +41,16 @@ fn nsupdate(servers: &[&Bind]) -> String {
         )
     };
     servers.iter().map(send).collect()
+}
+
+/// Tells challtestsrv.
+pub(crate) fn curl(management: SocketAddr) -> String {
+    rig::require("curl");
+    format!(
+        "for v in $EVERLEAF_VALUES; do case $EVERLEAF_EVENT in\n\
+         present) curl -fsS -d \"{{\\\"host\\\":\\\"$EVERLEAF_FQDN.\\\",\\\"value\\\":\\\"$v\\\"}}\" http://{management}/set-txt;;\n\
+         cleanup) curl -fsS -d \"{{\\\"host\\\":\\\"$EVERLEAF_FQDN.\\\"}}\" http://{management}/clear-txt;;\nesac; done"
+    )
 }
 
 fn calls(dir: &Path) -> Vec<String> {
@@ -146,13 +156,8 @@ async fn configured_resolvers_stand_in_for_a_zone_without_name_servers() {
     let pebble = Pebble::start(PebbleOptions::default());
     let dir = rig::scratch("hook");
     let management = pebble.challenges.management();
-    let body = format!(
-        "for v in $EVERLEAF_VALUES; do case $EVERLEAF_EVENT in\n\
-         present) curl -fsS -d \"{{\\\"host\\\":\\\"$EVERLEAF_FQDN.\\\",\\\"value\\\":\\\"$v\\\"}}\" http://{management}/set-txt;;\n\
-         cleanup) curl -fsS -d \"{{\\\"host\\\":\\\"$EVERLEAF_FQDN.\\\"}}\" http://{management}/clear-txt;;\nesac; done"
-    );
+    let body = curl(management);
     let how = hook(dir.path(), &body, Duration::from_secs(10));
-    rig::require("curl");
     let proofs = [proof("a.example", "tokenA", how.clone()), proof("*.a.example", "tokenB", how)];
     let solver = solver(&pebble);
     solver.put_up(&cert("a"), &proofs).await.unwrap();

@@ -8,21 +8,29 @@ use everleaf::ports::Solvers;
 use everleaf::types::Printable;
 use std::net::SocketAddr;
 
-/// A shipped rule with this test's values in place of the example's.
-fn rule(file: &str, listener: SocketAddr) -> String {
-    let path = rig::repository().join("examples/edges").join(file);
-    let text = std::fs::read_to_string(path).unwrap();
-    text.replace("THUMBPRINT", THUMBPRINT).replace("192.0.2.10:8402", &listener.to_string())
+/// A shipped rule that answers for an account.
+pub(crate) fn stateless(file: &str, thumbprint: &str) -> String {
+    shipped(file).replace("THUMBPRINT", thumbprint)
 }
 
-fn nginx(address: SocketAddr, rule: &str) -> Nginx {
+/// A shipped rule that passes requests on to everleaf's listener.
+pub(crate) fn proxy(file: &str, listener: SocketAddr) -> String {
+    shipped(file).replace("192.0.2.10:8402", &listener.to_string())
+}
+
+fn shipped(file: &str) -> String {
+    let path = rig::repository().join("examples/edges").join(file);
+    std::fs::read_to_string(path).unwrap()
+}
+
+pub(crate) fn nginx(address: SocketAddr, rule: &str) -> Nginx {
     Nginx::start(
         &format!("server {{ listen {address}; {rule}\nlocation / {{ return 301 https://$host$request_uri; }} }}"),
         address,
     )
 }
 
-fn haproxy(address: SocketAddr, rule: &str) -> HaProxy {
+pub(crate) fn haproxy(address: SocketAddr, rule: &str) -> HaProxy {
     let fallback = "    http-request redirect scheme https unless { path_beg /.well-known/acme-challenge/ }\n";
     HaProxy::start("", &format!("frontend http\n    bind {address}\n{rule}\n{fallback}"), address)
 }
@@ -42,9 +50,9 @@ fn lines(warnings: &[Printable]) -> String {
 async fn the_stateless_rule_answers_on_every_edge() {
     let pebble = Pebble::start(PebbleOptions { serve_http01: false, ..PebbleOptions::default() });
     let [one, two, three] = edges(&pebble);
-    let _nginx = nginx(one, &rule("nginx-stateless.conf", one));
-    let _haproxy = haproxy(two, &rule("haproxy-stateless.cfg", two));
-    let last = nginx(three, &rule("nginx-stateless.conf", three));
+    let _nginx = nginx(one, &stateless("nginx-stateless.conf", THUMBPRINT));
+    let _haproxy = haproxy(two, &stateless("haproxy-stateless.cfg", THUMBPRINT));
+    let last = nginx(three, &stateless("nginx-stateless.conf", THUMBPRINT));
     for edge in [one, two, three] {
         let reply = ask(edge, "aZ0-_token").await.unwrap();
         assert_eq!((reply.status, reply.body), (200, format!("aZ0-_token.{THUMBPRINT}")), "{edge}");
@@ -69,8 +77,8 @@ async fn the_proxy_rule_brings_every_edges_requests_to_the_listener() {
     let pebble = Pebble::start(PebbleOptions { serve_http01: false, ..PebbleOptions::default() });
     let [one, two, three] = edges(&pebble);
     let listener = SocketAddr::from((rig::host(), rig::free_port()));
-    let _nginx = nginx(one, &rule("nginx-proxy.conf", listener));
-    let _haproxy = haproxy(two, &rule("haproxy-proxy.cfg", listener));
+    let _nginx = nginx(one, &proxy("nginx-proxy.conf", listener));
+    let _haproxy = haproxy(two, &proxy("haproxy-proxy.cfg", listener));
     let forgotten = nginx(three, "location /.well-known/ { return 404; }");
     let proofs = [proof("a.example", "aZ0-_token", How::Http01(Http01::Listen(vec![listener])))];
     let solver = solver(&pebble).check_port(Some(one.port()));

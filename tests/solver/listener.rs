@@ -126,3 +126,28 @@ async fn both_unspecified_addresses_can_be_named() {
     tokio::task::yield_now().await;
     assert!(TcpListener::bind(both[0]).is_ok(), "the address is given back");
 }
+
+#[tokio::test]
+async fn another_everleaf_at_the_address_is_waited_for() {
+    let pebble = Pebble::start(quiet());
+    let (solver, address) = (solver(&pebble).check_port(None), address());
+    // A server that goes by the name, with the address for a second.
+    let dir = rig::scratch("other");
+    let program = dir.path().join("everleaf");
+    std::fs::copy(rig::require("openssl"), &program).unwrap();
+    let (certificate, key) = rig::self_signed(&["a.example"]);
+    std::fs::write(dir.path().join("both.pem"), certificate + &key).unwrap();
+    let mut command = std::process::Command::new(program);
+    command.args(["s_server", "-quiet", "-accept", &address.to_string(), "-cert"]).arg(dir.path().join("both.pem"));
+    let mut other = rig::Daemon::spawn("other", &command, dir.path());
+    other.await_port(address);
+    let ended = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        drop(other);
+        std::time::Instant::now()
+    });
+    solver.put_up(&cert("one"), &[listen("a.example", "tokenA", address)]).await.unwrap();
+    let bound = std::time::Instant::now();
+    assert!(ended.await.unwrap() < bound);
+    assert_eq!(ask(address, "tokenA").await.unwrap().status, 200);
+}

@@ -5,6 +5,7 @@ mod rig;
 
 mod dns01;
 mod edges;
+mod issuing;
 mod listener;
 mod servers;
 mod support;
