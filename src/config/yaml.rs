@@ -264,9 +264,9 @@ fn unresolved(at: At, name: &str) -> Problem {
 fn merged(entries: Vec<(Node, Node)>, sink: &Sink) -> Vec<(Node, Node)> {
     let mut kept: Vec<(Node, Node)> = Vec::with_capacity(entries.len());
     let mut merges = Vec::new();
-    let mut places: HashMap<String, At> = HashMap::with_capacity(entries.len());
+    let mut places = Places::of(&entries);
     for (key, value) in entries {
-        let Some(name) = key.scalar().map(str::to_owned) else {
+        let Some(name) = key.scalar() else {
             if !matches!(key.value, Value::Broken) {
                 sink.push(Problem::error(key.at, "a key must be a plain word"));
             }
@@ -274,14 +274,14 @@ fn merged(entries: Vec<(Node, Node)>, sink: &Sink) -> Vec<(Node, Node)> {
         };
         if name == "<<" && matches!(key.value, Value::Scalar { plain: true, .. }) {
             merges.push(value);
-        } else if let Some(first) = places.get(&name) {
-            let problem = Problem::error(key.at, format!("`{}` is written twice", shortened(&name)))
+        } else if let Some(first) = places.find(&kept, name) {
+            let problem = Problem::error(key.at, format!("`{}` is written twice", shortened(name)))
                 .label("again here")
-                .also(*first, "first here")
+                .also(first, "first here")
                 .help("keep one of them; everleaf does not guess which was meant");
             sink.push(problem);
         } else {
-            places.insert(name, key.at);
+            places.note(&key);
             kept.push((key, value));
         }
     }
@@ -295,8 +295,8 @@ fn merged(entries: Vec<(Node, Node)>, sink: &Sink) -> Vec<(Node, Node)> {
             match source.value {
                 Value::Map(entries) => {
                     for (key, value) in entries {
-                        if key.scalar().is_some_and(|name| !places.contains_key(name)) {
-                            places.insert(key.scalar().unwrap_or_default().to_owned(), key.at);
+                        if key.scalar().is_some_and(|name| places.find(&kept, name).is_none()) {
+                            places.note(&key);
                             kept.push((key, value));
                         }
                     }
@@ -307,6 +307,32 @@ fn merged(entries: Vec<(Node, Node)>, sink: &Sink) -> Vec<(Node, Node)> {
         }
     }
     kept
+}
+
+/// Where the keys of a mapping stand. Nearly all mappings are small, and there looking through them is quicker than hashing.
+struct Places(Option<HashMap<String, At>>);
+
+impl Places {
+    const SMALL: usize = 16;
+
+    fn of(entries: &[(Node, Node)]) -> Self {
+        // A merge may bring any number of keys.
+        let grows = entries.iter().any(|(key, _)| key.scalar() == Some("<<"));
+        Self((grows || entries.len() > Self::SMALL).then(|| HashMap::with_capacity(entries.len())))
+    }
+
+    fn note(&mut self, key: &Node) {
+        if let (Some(places), Some(name)) = (&mut self.0, key.scalar()) {
+            places.insert(name.to_owned(), key.at);
+        }
+    }
+
+    fn find(&self, kept: &[(Node, Node)], name: &str) -> Option<At> {
+        match &self.0 {
+            Some(places) => places.get(name).copied(),
+            None => kept.iter().find(|(key, _)| key.scalar() == Some(name)).map(|(key, _)| key.at),
+        }
+    }
 }
 
 /// The keys that lead to a place, such as `certificates[shop].names[1]`. Looked up only when a problem is shown.
