@@ -5,6 +5,7 @@
 //! File I/O is synchronous and on the calling thread. Opening is cheap; nothing is scanned before it is asked for.
 
 mod accounts;
+mod adopt;
 mod generations;
 mod journal;
 mod keys;
