@@ -119,6 +119,7 @@ impl Live {
     pub(super) fn is_intact(&self, name: &str, contents: &Contents) -> bool {
         let Ok(dir) = self.dir.sub(name) else { return false };
         dir.stat_self().is_ok_and(|found| self.modes.dir.hold(&found))
+            && dir.stat(EPOCH).is_ok_and(|found| found.is_none_or(|found| kind(&found) == SFlag::S_IFREG))
             && NAMES.iter().all(|(file, content)| {
                 let wanted = contents.bytes(*content);
                 let attributes = self.attributes(*content);

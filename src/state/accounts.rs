@@ -36,6 +36,7 @@ impl AccountStore for StateRoot {
 
     fn save(&self, issuer: &IssuerName, account: &StoredAccount) -> Result<(), Failure> {
         let dir = self.made(&[ACCOUNTS, issuer.as_str()]).map_err(failed)?;
+        self.sweep_dir(&dir);
         let first_is_free = read(&dir, FIRST)?.is_none_or(|first| first.directory == account.directory);
         let file = if first_is_free { FIRST.to_owned() } else { other(&account.directory) };
         if self.load(issuer, &account.directory)?.is_some_and(|kept| kept.key_pkcs8 != account.key_pkcs8) {

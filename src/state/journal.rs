@@ -86,6 +86,7 @@ impl Journal for StateRoot {
         let contents = line::encode_snapshot(expect, at, snapshot)
             .map_err(|length| AppendError::Failed(too_long(&dir, length)))?;
         self.positions.borrow_mut().remove(scope);
+        self.sweep_dir(&dir);
         dir.replace(JOURNAL, &contents, &PRIVATE_FILE, Durability::Synced)
             .map_err(|error| AppendError::Failed(failed(error)))
     }

@@ -5,6 +5,7 @@ use crate::disk::{Dir, DiskError, Durability, TEMPORARY};
 use crate::ports::{Memory, Request};
 use crate::types::{CertName, Class, Failure, RequestId};
 use aws_lc_rs::rand;
+use nix::errno::Errno;
 use serde_json::Value;
 
 /// The largest `seen.json` or `index.json`: ten thousand endpoints or certificates have room.
@@ -34,6 +35,7 @@ impl Memory for StateRoot {
     }
 
     fn set_index(&self, index: &Value) {
+        self.sweep_dir(&self.root);
         if let Err(error) = keep(&self.root, INDEX, index) {
             tracing::warn!(%error, "the index is not kept; the next run reads every journal");
         }
@@ -114,9 +116,19 @@ fn file_name(id: &RequestId) -> String {
     format!("{id}.json")
 }
 
-/// The request in a file; nothing when somebody has just removed it.
+/// The request in a file; nothing when it cannot be read just now. An error is a reason to remove it: what it holds is no request.
 fn request(dir: &Dir, file: &str) -> Result<Option<Request>, String> {
-    let Some(json) = dir.read(file, MAX_REQUEST).map_err(|error| error.to_string())? else { return Ok(None) };
+    let json = match dir.read(file, MAX_REQUEST) {
+        Ok(Some(json)) => json,
+        Ok(None) => return Ok(None),
+        Err(error) if matches!(error.errno(), Errno::EFBIG | Errno::EINVAL | Errno::ELOOP) => {
+            return Err(error.to_string());
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a request waits until it can be read");
+            return Ok(None);
+        }
+    };
     let request: Request = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
     if file_name(&request.id) == file { Ok(Some(request)) } else { Err("its name is not its id".to_owned()) }
 }

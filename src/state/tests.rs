@@ -70,6 +70,21 @@ fn a_directory_others_can_look_into_is_refused() {
 }
 
 #[test]
+fn a_directory_of_another_user_is_refused() {
+    let scratch = Scratch::new();
+    drop(scratch.open());
+    // Only root can give a directory away; for anybody else, root's own directory is another user's.
+    let paths = if geteuid().is_root() {
+        std::os::unix::fs::chown(&scratch.paths.state, Some(12_345), None).unwrap();
+        scratch.paths.clone()
+    } else {
+        Paths { state: "/usr".into(), ..scratch.paths.clone() }
+    };
+    let failure = StateRoot::open(&paths, Rc::new(Stopped)).err().unwrap();
+    assert_eq!((failure.class, failure.code.as_str()), (Class::Operator, "state:owner"));
+}
+
+#[test]
 fn a_lock_names_its_holder_and_is_free_when_dropped() {
     let scratch = Scratch::new();
     let [one, other] = [scratch.open(), scratch.open()];
