@@ -7,6 +7,7 @@
 pub mod acme;
 pub mod agent;
 pub mod alarm;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod deploy;
@@ -22,3 +23,4 @@ pub mod report;
 pub mod solver;
 pub mod state;
 pub mod types;
+pub mod wire;

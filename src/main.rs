@@ -1,2 +1,7 @@
 //! The `everleaf` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    everleaf::cli::main(std::env::args_os())
+}

@@ -20,6 +20,8 @@ mod solvers;
 pub mod spec;
 mod yaml;
 
+pub(crate) use read::nearest;
+
 pub use problem::{ConfigErrors, Problem, Report, Severity};
 pub use rehearse::{NotRehearsable, Rehearsed};
 

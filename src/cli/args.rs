@@ -1,0 +1,209 @@
+//! What can be typed.
+
+use crate::report::Threshold;
+use crate::types::{GenId, IssuerName, NodeName};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Keeps TLS certificates alive: renewed is when every endpoint serves it.
+#[derive(Debug, Parser)]
+#[command(name = "everleaf", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(super) struct Everleaf {
+    /// The configuration [default: `EVERLEAF_CONFIG`, or /etc/everleaf/everleaf.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Say more; twice: what is said to the CA
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Say nothing but failures
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Data as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(super) log_format: LogFormat,
+    /// Colours; `NO_COLOR` is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: Colour,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Colour {
+    /// On a terminal, without `NO_COLOR`
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// One pass over everything: what cron and the timer call
+    Run(Run),
+    /// Renew what is due; with --force, although nothing is
+    Renew(Renew),
+    /// Publish, reload and prove again what is there; no CA
+    Deploy(Deploy),
+    /// Go back to an earlier certificate
+    Rollback(Rollback),
+    /// Remove what is left of a certificate that is no longer configured
+    Forget(Forget),
+    /// How every certificate stands
+    Status(Names),
+    /// The story of one certificate: what stands, what is next, what is in the way
+    Why(Why),
+    /// What a run would do now
+    Plan(Names),
+    /// One line for Nagios and its descendants; exits 0, 1, 2 or 3
+    Check(Check),
+    /// About the configuration
+    Config(Config),
+    /// About ACME accounts
+    Account(Account),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Sleep up to this long first, so that a fleet does not start as one
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(super) splay: Option<Duration>,
+    /// Exit 10 when something changed
+    #[arg(long)]
+    pub(super) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed, and clap fills them in")]
+pub(super) struct Renew {
+    /// Which certificates
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub(super) names: Vec<String>,
+    /// All of them
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Order now, although nothing is due
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Order now, with a new key although `reuse_key` is set; discards what is issued and not yet deployed
+    #[arg(long)]
+    pub(super) new_key: bool,
+    /// Rehearse against the issuer's `dry_run` directory; publishes nothing
+    #[arg(long, conflicts_with_all = ["force", "new_key", "no_wait"])]
+    pub(super) dry_run: bool,
+    /// Order although a good certificate is issued and not yet live
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Do not wait for another everleaf that is at work; exit 75
+    #[arg(long)]
+    pub(super) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Deploy {
+    /// Which certificate
+    pub(super) name: String,
+    /// Only to this node
+    #[arg(long, value_name = "NODE")]
+    pub(super) to: Option<NodeName>,
+    /// Do not wait for another everleaf that is at work; exit 75
+    #[arg(long)]
+    pub(super) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rollback {
+    /// Which certificate
+    pub(super) name: String,
+    /// To this generation; without it, to the one before
+    #[arg(long, value_name = "GENERATION")]
+    pub(super) to: Option<GenId>,
+    /// Only on this node
+    #[arg(long, value_name = "NODE")]
+    pub(super) node: Option<NodeName>,
+    /// Do not wait for another everleaf that is at work; exit 75
+    #[arg(long)]
+    pub(super) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Forget {
+    /// Which certificate
+    pub(super) name: String,
+    /// Without asking
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Names {
+    /// Only these certificates
+    #[arg(value_name = "NAME")]
+    pub(super) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Why {
+    /// Which certificate
+    pub(super) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Warn when less life is left: 20% or 14d
+    #[arg(long, value_name = "LEFT", default_value = "25%")]
+    pub(super) warning: Threshold,
+    /// Alarm when less life is left
+    #[arg(long, value_name = "LEFT", default_value = "10%")]
+    pub(super) critical: Threshold,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Config {
+    #[command(subcommand)]
+    pub(super) command: ConfigCommand,
+}
+
+/// About the configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Read it and say everything that is wrong
+    Check,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Account {
+    #[command(subcommand)]
+    pub(super) command: AccountCommand,
+}
+
+/// About accounts.
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// URL and key thumbprint, which stateless http-01 rules answer with
+    Show(Issuer),
+    /// Register now instead of with the first order
+    Register(Issuer),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Issuer {
+    /// Only this issuer
+    pub(super) issuer: Option<IssuerName>,
+}

@@ -1,0 +1,82 @@
+//! How commands that work say what came of it.
+
+use super::screen::Screen;
+use crate::report::{self, CertificateStatus, Page, failure_lines, headline};
+use crate::types::{CertName, Failure, Printable, humane};
+use crate::wire::{App, Came};
+use serde::Serialize;
+
+/// What a command came to. Schema `everleaf.run/1`.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    schema: &'static str,
+    exit: u8,
+    changed: bool,
+    certificates: &'a [CertificateStatus],
+    refused: Vec<Refused<'a>>,
+    locked: Vec<&'a CertName>,
+}
+
+/// A request that was refused.
+#[derive(Debug, Serialize)]
+struct Refused<'a> {
+    name: &'a CertName,
+    why: &'a Printable,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(came: &'a Came, certificates: &'a [CertificateStatus], exit: u8) -> Self {
+        Self {
+            schema: "everleaf.run/1",
+            exit,
+            changed: came.changed,
+            certificates,
+            refused: came.refused.iter().map(|(name, why)| Refused { name, why }).collect(),
+            locked: came.locked.iter().map(|(name, _)| name).collect(),
+        }
+    }
+}
+
+/// A failure: one line for a log, a paragraph for whoever watches, everything when more was asked for.
+pub(super) fn failure(screen: Screen, who: &str, failure: &Failure) {
+    if screen.log_json {
+        tracing::error!(certificate = who, code = failure.code, advice = %failure.advice, "{failure}");
+        return;
+    }
+    if screen.volume <= 0 && !screen.watched {
+        return screen.say(&format!("everleaf: {}", report::failure(who, failure)));
+    }
+    let mut page = Page::new(screen.width, screen.talk_paint);
+    let who = if who.is_empty() { "everleaf" } else { who };
+    failure_lines(&mut page, &format!("{who}: "), failure, screen.volume > 0);
+    screen.say(page.finish().trim_end());
+}
+
+/// What stands in the way of each certificate, who was in the way, what was refused.
+pub(super) fn troubles(screen: Screen, app: &App, came: &Came) {
+    for certificate in &came.certificates {
+        for trouble in &certificate.troubles {
+            failure(screen, certificate.name.as_str(), trouble);
+        }
+    }
+    let now = app.now();
+    for (name, holder) in &came.locked {
+        let since = now.since(holder.since);
+        let who =
+            format!("{name}: process {} ({}) is at work on it since {}", holder.pid, holder.command, humane(since));
+        if since > app.spec().limits.run {
+            screen
+                .say(&format!("everleaf: {who}, longer than a run may take; if it hangs, end it: kill {}", holder.pid));
+        } else {
+            screen.say(&who);
+        }
+    }
+    for (name, why) in &came.refused {
+        screen.say(&format!("everleaf: {name}: refused: {why}"));
+    }
+}
+
+/// All in one line, for whoever watches.
+pub(super) fn closing(screen: Screen, certificates: &[CertificateStatus]) {
+    screen.chat(&headline(certificates, screen.talk_paint));
+}

@@ -1,0 +1,166 @@
+//! Which certificates a run must open: an index over what each was last found to need. Losable: without it, all are opened.
+
+use crate::agent::CertificateReport;
+use crate::config::spec::Spec;
+use crate::core::Reason;
+use crate::ports::Memory;
+use crate::types::{CertName, Digest, Seq, Timestamp, sha256};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The index's version: another one is read as none.
+const VERSION: u32 = 1;
+/// Starts remembered, and learned from (DESIGN §1 "Horizon").
+const STARTS: usize = 8;
+/// How often runs come when neither the configuration nor experience says.
+const DAY: Duration = Duration::from_secs(86_400);
+/// No interval is shorter: two runs by hand within a minute are no schedule.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is remembered of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// What it was planned from.
+    digest: Digest,
+    /// Its journal's last record.
+    seq: Seq,
+    /// When it needs a look, for any reason but its renewal.
+    wake: Option<Timestamp>,
+    /// When it is renewed: a run looks ahead to that by its horizon.
+    renew: Option<Timestamp>,
+}
+
+/// The index.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Index {
+    v: u32,
+    starts: Vec<Timestamp>,
+    certificates: BTreeMap<CertName, Known>,
+}
+
+impl Index {
+    /// The index on disk; an empty one when it is missing, damaged, or of another version.
+    pub(super) fn read(memory: &dyn Memory) -> Self {
+        let index = memory.index().and_then(|value| serde_json::from_value::<Self>(value).ok());
+        index.filter(|index| index.v == VERSION).unwrap_or_else(|| Self { v: VERSION, ..Self::default() })
+    }
+
+    /// Writes it.
+    pub(super) fn write(&self, memory: &dyn Memory) {
+        if let Ok(value) = serde_json::to_value(self) {
+            memory.set_index(&value);
+        }
+    }
+
+    /// Takes in a run's start.
+    pub(super) fn started(&mut self, now: Timestamp) {
+        self.starts.retain(|start| *start <= now);
+        self.starts.push(now);
+        let surplus = self.starts.len().saturating_sub(STARTS);
+        self.starts.drain(..surplus);
+    }
+
+    /// The starts, the newest last.
+    pub(super) fn starts(&self) -> &[Timestamp] {
+        &self.starts
+    }
+
+    /// How often runs come: as configured, else the longest gap between the last starts, else a day.
+    pub(super) fn interval(&self, configured: Option<Duration>) -> Duration {
+        let learned = || self.starts.windows(2).map(|pair| pair[1].since(pair[0])).max();
+        configured.or_else(learned).unwrap_or(DAY).max(SHORTEST_INTERVAL)
+    }
+
+    /// Whether a certificate must be opened by a run that looks ahead by `horizon`.
+    pub(super) fn due(&self, name: &CertName, digest: Digest, now: Timestamp, horizon: Duration) -> bool {
+        let Some(known) = self.certificates.get(name) else { return true };
+        known.digest != digest
+            || known.wake.is_some_and(|wake| wake <= now)
+            || known.renew.is_some_and(|renew| renew <= now + horizon)
+    }
+
+    /// Forgets a certificate, before work on it begins: if that is cut short, the next run opens it.
+    pub(super) fn forget(&mut self, name: &CertName) {
+        self.certificates.remove(name);
+    }
+
+    /// Remembers what a look came to, unless somebody else was at it or it could not be looked at.
+    pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport) {
+        if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() {
+            return self.forget(name);
+        }
+        let wakes = &report.plan.wakes;
+        let first = |renewal: bool| {
+            let mut of_kind = wakes.iter().filter(|wake| wake.why != Reason::Routine && renews(&wake.why) == renewal);
+            of_kind.next().map(|wake| wake.at)
+        };
+        let known = Known { digest, seq: report.facts.ledger.seq, wake: first(false), renew: first(true) };
+        self.certificates.insert(name.clone(), known);
+    }
+}
+
+const fn renews(why: &Reason) -> bool {
+    matches!(why, Reason::Drawn { .. } | Reason::Fallback | Reason::LastCall)
+}
+
+/// What every certificate is planned from beside its own section: another digest means that all are opened once.
+pub(super) struct Digests {
+    shared: Digest,
+}
+
+impl Digests {
+    pub(super) fn new(spec: &Spec) -> Self {
+        let parts = format!("{:?}{:?}{:?}{:?}", spec.issuers, spec.nodes, spec.notifiers, spec.paths);
+        Self { shared: sha256(&[env!("CARGO_PKG_VERSION").as_bytes(), parts.as_bytes()]) }
+    }
+
+    /// The digest of one certificate's section; of none when it is not configured.
+    pub(super) fn of(&self, spec: &Spec, name: &CertName) -> Digest {
+        let section = spec.certificates.get(name).map(|certificate| format!("{certificate:?}")).unwrap_or_default();
+        sha256(&[self.shared.as_bytes(), section.as_bytes()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn the_interval_is_the_longest_gap_of_the_last_eight_starts() {
+        let mut index = Index::default();
+        assert_eq!(index.interval(None), DAY);
+        for start in [0, 50_000, 50_100, 50_200, 50_300, 53_900, 54_000, 54_100, 54_200] {
+            index.started(at(start));
+        }
+        assert_eq!(index.starts().len(), STARTS);
+        assert_eq!(index.interval(None), Duration::from_secs(3_600), "the gap before the eighth start is forgotten");
+        assert_eq!(index.interval(Some(Duration::from_secs(900))), Duration::from_secs(900));
+    }
+
+    #[test]
+    fn starts_after_a_clock_set_back_are_forgotten() {
+        let mut index = Index::default();
+        index.started(at(1_000_000));
+        index.started(at(100));
+        assert_eq!(index.starts(), [at(100)]);
+    }
+
+    #[test]
+    fn due_by_wake_by_horizon_by_edit_or_when_unknown() {
+        let name: CertName = "shop".parse().expect("name");
+        let digest = sha256(&[b"a"]);
+        let known = Known { digest, seq: Seq(1), wake: Some(at(1_000)), renew: Some(at(5_000)) };
+        let index = Index { v: VERSION, starts: Vec::new(), certificates: BTreeMap::from([(name.clone(), known)]) };
+        let hour = Duration::from_secs(3_600);
+        assert!(!index.due(&name, digest, at(999), hour));
+        assert!(index.due(&name, digest, at(1_000), Duration::ZERO));
+        assert!(index.due(&name, digest, at(900), Duration::from_secs(4_100)), "its renewal comes before the next run");
+        assert!(index.due(&name, sha256(&[b"b"]), at(0), hour), "edited");
+        assert!(index.due(&"api".parse().expect("name"), digest, at(0), hour), "not known");
+    }
+}

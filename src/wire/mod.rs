@@ -1,0 +1,145 @@
+//! The composition root: a specification becomes adapters, adapters become an agent.
+//!
+//! The one place that chooses a [`StateRoot`]. What commands share lies here: which certificates a pass looks at, what it
+//! leaves for readers, how a request is dropped and followed. Commands themselves are in `cli`.
+
+mod forget;
+mod index;
+mod pass;
+mod reading;
+mod records;
+mod rehearsal;
+mod requests;
+mod watch;
+
+pub use pass::{Came, RunCame};
+pub use records::{Readable, read_status};
+pub use rehearsal::{Rehearsal, Tried, rehearse};
+pub use watch::Watch;
+
+use crate::acme::AcmeCa;
+use crate::agent::{Agent, Observer, Ports, Settings};
+use crate::alarm::SystemdAlarm;
+use crate::config::spec::Spec;
+use crate::core::Horizon;
+use crate::deploy::Nodes;
+use crate::hook::Systemd;
+use crate::net::dns::Resolver;
+use crate::notify::Notifiers;
+use crate::ports::{AccountStore, Ca, Clock, Pending};
+use crate::probe::TlsProber;
+use crate::solver::Solver;
+use crate::state::StateRoot;
+use crate::types::{Class, Failure, IssuerName, Printable, Timestamp};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Everything a command works with.
+pub struct App {
+    spec: Rc<Spec>,
+    state: Rc<StateRoot>,
+    clock: Rc<dyn Clock>,
+    command: Vec<String>,
+    rehearsal: bool,
+}
+
+impl App {
+    /// Opens the state of `spec`. `command` is what a timer calls to start a run, program and arguments.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub fn open(spec: Spec, command: Vec<String>) -> Result<Self, Failure> {
+        Self::open_as(spec, command, false)
+    }
+
+    fn open_as(spec: Spec, command: Vec<String>, rehearsal: bool) -> Result<Self, Failure> {
+        let clock: Rc<dyn Clock> = Rc::new(SystemClock);
+        let state = Rc::new(StateRoot::open(&spec.paths, Rc::clone(&clock))?);
+        Ok(Self { spec: Rc::new(spec), state, clock, command, rehearsal })
+    }
+
+    /// What is wanted.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn agent(&self, horizon: Horizon, observer: Rc<dyn Observer>) -> Result<Agent, Failure> {
+        let deadline = self.spec.limits.run;
+        let settings = Settings { horizon, deadline, rehearsal: self.rehearsal, host: host() };
+        Ok(Agent::new(Rc::clone(&self.spec), self.ports()?, settings, observer))
+    }
+
+    fn ports(&self) -> Result<Ports, Failure> {
+        let systemd = Systemd::of_this_machine();
+        let resolver = Rc::new(Resolver::new(&self.spec.resolvers)?);
+        let mut cas: BTreeMap<IssuerName, Rc<dyn Ca>> = BTreeMap::new();
+        for (name, issuer) in &self.spec.issuers {
+            let accounts: Rc<dyn AccountStore> = Rc::clone(&self.state) as _;
+            cas.insert(name.clone(), Rc::new(AcmeCa::new(issuer, &self.spec.limits, accounts)?));
+        }
+        let nodes = Rc::new(Nodes::new(systemd.clone(), Rc::clone(&self.clock)));
+        let state = &self.state;
+        Ok(Ports {
+            clock: Rc::clone(&self.clock),
+            journal: Rc::clone(state) as _,
+            locks: Rc::clone(state) as _,
+            memory: Rc::clone(state) as _,
+            keys: Rc::clone(state) as _,
+            generations: Rc::clone(state) as _,
+            cas,
+            solvers: Rc::new(Solver::new(Rc::clone(&resolver))),
+            deployer: Rc::clone(&nodes) as _,
+            reloader: Rc::clone(&nodes) as _,
+            hooks: nodes,
+            prober: Rc::new(TlsProber::new(resolver, Rc::clone(&self.clock))?),
+            notify: Rc::new(Notifiers::new(systemd.clone())),
+            alarm: Rc::new(SystemdAlarm::new(systemd, self.command.clone())),
+        })
+    }
+}
+
+/// Runs `work` on this thread alone: file I/O stays in order, so that kills can be counted exactly.
+///
+/// # Errors
+/// When the system gives no event queue; otherwise what `work` answers.
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(Class::Retry, "runtime", "this process", error.to_string()))?;
+    runtime.block_on(work)
+}
+
+/// This machine's name, for people.
+#[must_use]
+pub fn host() -> Printable {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    Printable::new(name.as_deref().unwrap_or("this machine"))
+}
+
+/// The wall clock for decisions, the monotonic one for waits.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn sleep(&self, span: Duration) -> Pending<'_, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
+/// The time, for commands that open no state.
+#[must_use]
+pub fn now() -> Timestamp {
+    SystemClock.now()
+}

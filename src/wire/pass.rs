@@ -1,0 +1,205 @@
+//! A pass over certificates, and the run that cron and timers call.
+
+use super::index::{Digests, Index};
+use super::records::{Readable, carried, read_status, write_metrics, write_status};
+use super::{App, Watch, host};
+use crate::agent::{CertificateReport, Report};
+use crate::core::Horizon;
+use crate::notify::{Outcome, ping};
+use crate::ports::{Holder, Journal, Memory};
+use crate::report::{CertificateStatus, Looked, RunStatus, SCHEMA, Snapshot, certificate, highest};
+use crate::types::{CertName, Failure, Printable};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a pass came to.
+#[derive(Debug, Clone, Default)]
+pub struct Came {
+    /// The certificates looked at, by name.
+    pub certificates: Vec<CertificateStatus>,
+    /// Whether anything that is issued, published or served changed.
+    pub changed: bool,
+    /// Certificates that somebody else was at, and who.
+    pub locked: Vec<(CertName, Holder)>,
+    /// Requests that were refused, and why.
+    pub refused: Vec<(CertName, Printable)>,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct RunCame {
+    /// What was looked at.
+    pub came: Came,
+    /// Every certificate, looked at or not.
+    pub all: Vec<CertificateStatus>,
+    /// Its exit code, without `--detailed-exitcode`.
+    pub exit: u8,
+    /// How often runs come.
+    pub interval: Duration,
+}
+
+impl App {
+    /// One pass over everything: opens what is due, edited, or asked for, and leaves a status for readers.
+    ///
+    /// # Errors
+    /// When the state cannot be used at all. What concerns one certificate is in its status.
+    pub async fn run(&self, watch: &Rc<Watch>) -> Result<RunCame, Failure> {
+        if let Some(switch) = &self.spec.ping {
+            ping(switch, Outcome::Started).await;
+        }
+        let came = self.run_inside(watch).await;
+        if let Some(switch) = &self.spec.ping {
+            let well = came.as_ref().is_ok_and(|came| came.exit == 0);
+            ping(switch, if well { Outcome::Succeeded } else { Outcome::Failed }).await;
+        }
+        came
+    }
+
+    async fn run_inside(&self, watch: &Rc<Watch>) -> Result<RunCame, Failure> {
+        let started = self.now();
+        let mut index = Index::read(&*self.state);
+        index.started(started);
+        let interval = index.interval(self.spec.every);
+        let starts = index.starts().to_vec();
+        let names = self.due(&index, interval)?;
+        // Written whether or not anything is due: the starts are what the interval is learned from.
+        for name in &names {
+            index.forget(name);
+        }
+        index.write(&*self.state);
+        let horizon = Horizon { span: interval, issue: true };
+        let report = self.burst(&names, horizon, watch).await?;
+        let mut came = self.came(&report);
+        let stuck = came.locked.iter().filter(|(_, holder)| self.now().since(holder.since) > self.spec.limits.run);
+        let stuck = stuck.map(|_| crate::report::TEMPORARY);
+        let mut snapshot = self.merged(&came.certificates);
+        let exit = highest(snapshot.certificates.iter().map(|it| it.exit).chain(stuck));
+        let (pid, ended) = (std::process::id(), self.now());
+        snapshot.run = Some(RunStatus { pid, started, ended, exit, interval: interval.as_secs(), starts });
+        self.leave(&snapshot);
+        came.changed = report.certificates.values().any(|it| it.changed);
+        Ok(RunCame { came, all: snapshot.certificates, exit, interval })
+    }
+
+    /// The certificates a run must open.
+    fn due(&self, index: &Index, horizon: Duration) -> Result<Vec<CertName>, Failure> {
+        let now = self.now();
+        let digests = Digests::new(&self.spec);
+        let known: BTreeSet<CertName> = self.previous().into_iter().map(|it| it.name).collect();
+        let retired = self.state.certificates()?.into_iter().filter(|name| !self.spec.certificates.contains_key(name));
+        let all = self.spec.certificates.keys().cloned().chain(retired);
+        let due = |name: &CertName| {
+            !known.contains(name)
+                || index.due(name, digests.of(&self.spec, name), now, horizon)
+                || !self.state.requests(name).is_empty()
+        };
+        Ok(all.filter(due).collect())
+    }
+
+    /// Works on `names`, and remembers in the index when each needs the next look.
+    pub(super) async fn burst(
+        &self,
+        names: &[CertName],
+        horizon: Horizon,
+        watch: &Rc<Watch>,
+    ) -> Result<Report, Failure> {
+        if names.is_empty() {
+            return Ok(Report::default());
+        }
+        let agent = self.agent(horizon, Rc::clone(watch) as _)?;
+        let report = agent.burst(names).await;
+        watch.done();
+        let report = report?;
+        // Read again: another command may have written it meanwhile.
+        let mut index = Index::read(&*self.state);
+        let digests = Digests::new(&self.spec);
+        for (name, account) in &report.certificates {
+            // Only a pass that may issue knows all that a certificate needs.
+            if horizon.issue {
+                index.learn(name, digests.of(&self.spec, name), account);
+            } else {
+                index.forget(name);
+            }
+        }
+        index.write(&*self.state);
+        Ok(report)
+    }
+
+    /// What a report comes to.
+    pub(super) fn came(&self, report: &Report) -> Came {
+        let locked = report.certificates.iter().filter_map(|(name, it)| Some((name.clone(), it.locked.clone()?)));
+        Came {
+            certificates: report.certificates.iter().map(|(name, it)| self.status_of(name, it)).collect(),
+            changed: report.certificates.values().any(|it| it.changed),
+            locked: locked.collect(),
+            refused: Vec::new(),
+        }
+    }
+
+    fn status_of(&self, name: &CertName, report: &CertificateReport) -> CertificateStatus {
+        let looked = Looked {
+            name,
+            facts: &report.facts,
+            standing: &report.standing,
+            plan: &report.plan,
+            changed: report.changed,
+            broken: report.broken.as_ref(),
+            at: self.now(),
+        };
+        certificate(&self.spec, &looked)
+    }
+
+    /// What the status file says of certificates that are still known.
+    fn previous(&self) -> Vec<CertificateStatus> {
+        match read_status(&self.spec.paths.run) {
+            Ok(Readable::There(snapshot)) => snapshot.certificates,
+            Ok(Readable::Absent) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// The status file with `fresh` in it; the run it tells of stays.
+    fn merged(&self, fresh: &[CertificateStatus]) -> Snapshot {
+        let previous = match read_status(&self.spec.paths.run) {
+            Ok(Readable::There(snapshot)) => Some(*snapshot),
+            Ok(Readable::Absent) | Err(_) => None,
+        };
+        let run = previous.as_ref().and_then(|snapshot| snapshot.run.clone());
+        let retired: BTreeSet<CertName> = self.state.certificates().unwrap_or_default().into_iter().collect();
+        let there = |name: &CertName| self.spec.certificates.contains_key(name) || retired.contains(name);
+        let old = previous.into_iter().flat_map(|snapshot| snapshot.certificates);
+        let mut all: BTreeMap<CertName, CertificateStatus> =
+            old.filter(|it| there(&it.name)).map(|it| (it.name.clone(), carried(it))).collect();
+        all.extend(fresh.iter().map(|it| (it.name.clone(), it.clone())));
+        Snapshot {
+            schema: SCHEMA.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host(),
+            written: self.now(),
+            run,
+            certificates: all.into_values().collect(),
+        }
+    }
+
+    fn leave(&self, snapshot: &Snapshot) {
+        write_status(&self.spec.paths.run, snapshot);
+        if let Some(file) = &self.spec.metrics {
+            write_metrics(file, snapshot);
+        }
+    }
+
+    /// Leaves a status of single certificates for readers.
+    pub(super) fn leave_some(&self, fresh: &[CertificateStatus]) {
+        self.leave(&self.merged(fresh));
+    }
+}
+
+impl Came {
+    /// The exit code: the highest concern of all that was looked at.
+    #[must_use]
+    pub fn exit(&self) -> u8 {
+        let refused = self.refused.iter().map(|_| crate::report::OPERATOR);
+        let locked = self.locked.iter().map(|_| crate::report::TEMPORARY);
+        highest(self.certificates.iter().map(|it| it.exit).chain(refused).chain(locked))
+    }
+}
