@@ -79,6 +79,11 @@ impl Hand {
     /// Journals the requests that commands dropped.
     pub(super) fn take_requests(&mut self, ports: &Ports) {
         for Request { id, by, ask } in ports.memory.requests(&self.name) {
+            // One whose file could not be removed before is no new request.
+            if self.facts.ledger.knows_request(&id) {
+                ports.memory.request_journaled(&self.name, &id);
+                continue;
+            }
             match serde_json::from_value::<Ask>(ask) {
                 Ok(ask) => {
                     if !self.append(ports, vec![Event::Asked { id: id.clone(), ask, by }]) {

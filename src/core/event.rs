@@ -11,6 +11,7 @@ use crate::types::{
     RequestId, Seq, SpecDigest, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// An event with its place in the journal and its time.
 #[derive(Debug, Clone, PartialEq)]
@@ -377,9 +378,9 @@ pub enum Event {
     Revived,
 }
 
-/// What can be wrong with a certificate, as far as people are told once.
+/// What can be wrong with a certificate, as far as people are told once. Written as one word, so that it can be a map's key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum Alert {
     /// It cannot be issued.
     Issue,
@@ -391,6 +392,40 @@ pub enum Alert {
     Post,
     /// Its life is nearly over.
     Danger,
+}
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Issue => f.write_str("issue"),
+            Self::Node(node) => write!(f, "node:{node}"),
+            Self::Cleanup => f.write_str("cleanup"),
+            Self::Post => f.write_str("post"),
+            Self::Danger => f.write_str("danger"),
+        }
+    }
+}
+
+impl From<Alert> for String {
+    fn from(alert: Alert) -> Self {
+        alert.to_string()
+    }
+}
+
+impl TryFrom<String> for Alert {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("node", node)) => node.parse().map(Self::Node).map_err(|error| format!("{error}")),
+            _ => match text.as_str() {
+                "issue" => Ok(Self::Issue),
+                "cleanup" => Ok(Self::Cleanup),
+                "post" => Ok(Self::Post),
+                "danger" => Ok(Self::Danger),
+                _ => Err(format!("{text:?} is not an alert")),
+            },
+        }
+    }
 }
 
 /// What happened between everleaf and a CA, shared by the CA's certificates.

@@ -34,6 +34,8 @@ pub struct Ledger {
     pub newest: Option<Timestamp>,
     /// Requests not yet settled.
     pub asks: BTreeMap<RequestId, Asked>,
+    /// The last ones settled: one whose file could not be removed is found again, and must not fire twice.
+    pub settled: Vec<RequestId>,
     /// Keys on disk that no generation uses yet.
     pub spare_keys: BTreeMap<KeyId, SpareKey>,
     /// The last attempt's number.
@@ -45,6 +47,7 @@ pub struct Ledger {
     /// What the last order was for: trouble with another specification is no trouble of this one.
     pub attempted: Option<SpecDigest>,
     /// Challenges that may be up, by attempt.
+    #[serde(with = "pairs")]
     pub left_up: BTreeMap<Attempt, Vec<Proof>>,
     /// Trouble with taking them down.
     pub cleanup: Trouble,
@@ -145,6 +148,9 @@ pub struct IllegalEvent {
 /// After a rebuild no order is made for this long, unless past the last call or forced (INVARIANTS F6).
 const AFTER_REBUILD: Duration = Duration::from_secs(86_400);
 
+/// Settled requests that are remembered: more files than this never lie in a certificate's directory unnoticed.
+const MOST_SETTLED: usize = 64;
+
 type Applied = Result<(), (&'static str, String)>;
 
 impl Ledger {
@@ -169,7 +175,7 @@ impl Ledger {
             Event::Snapshot { ledger } => *self = (**ledger).clone(),
             Event::Rebuilt { generations, note } => self.rebuild(generations, note, at),
             Event::Asked { id, ask, by } => self.asked(id, ask, by, entry),
-            Event::AskClosed { id, .. } => drop(self.asks.remove(id)),
+            Event::AskClosed { id, .. } => self.settle(id),
             Event::KeyMade { key, algorithm } => {
                 self.spare_keys.insert(*key, SpareKey { algorithm: *algorithm, seq: entry.seq });
             }
@@ -355,6 +361,14 @@ impl Ledger {
         }
     }
 
+    fn settle(&mut self, id: &RequestId) {
+        if self.asks.remove(id).is_some() {
+            self.settled.push(id.clone());
+            let superfluous = self.settled.len().saturating_sub(MOST_SETTLED);
+            self.settled.drain(..superfluous);
+        }
+    }
+
     fn told(&mut self, notifier: &NotifierName, alert: &Alert, recovered: bool, at: Timestamp) {
         self.tell.remove(notifier);
         let told = self.told.entry(notifier.clone()).or_default();
@@ -381,7 +395,7 @@ impl Ledger {
             return Err(("OrderIntended", format!("attempt {attempt} was made before")));
         }
         if let Some(id) = asked {
-            self.asks.remove(id);
+            self.settle(id);
         }
         self.attempts = *attempt;
         self.attempted = Some(*spec_digest);
@@ -470,7 +484,7 @@ impl Ledger {
             return Err(("WantSet", format!("generation {generation} was not accepted")));
         }
         if let Some(id) = asked {
-            self.asks.remove(id);
+            self.settle(id);
         }
         self.remember_served();
         self.epoch = *epoch;
@@ -529,6 +543,12 @@ impl Ledger {
         Ok(order)
     }
 
+    /// Whether a request was journaled before, settled or not.
+    #[must_use]
+    pub fn knows_request(&self, id: &RequestId) -> bool {
+        self.asks.contains_key(id) || self.settled.contains(id)
+    }
+
     /// The newest accepted generation.
     #[must_use]
     pub fn newest_accepted(&self) -> Option<&Held> {
@@ -549,5 +569,24 @@ impl Ledger {
     /// The oldest request of a kind.
     pub fn asked_for(&self, kind: impl Fn(&Ask) -> bool) -> Option<(&RequestId, &Asked)> {
         self.asks.iter().filter(|(_, asked)| kind(&asked.ask)).min_by_key(|(_, asked)| asked.seq)
+    }
+}
+
+/// A map as a list of pairs: a number that is a key in JSON is text, which a tagged event does not read back as a number.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    pub(super) fn serialize<S: Serializer, K: Serialize, V: Serialize>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, K: Deserialize<'de> + Ord, V: Deserialize<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<K, V>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
 }

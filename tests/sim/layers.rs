@@ -1,0 +1,1 @@
+//! The layers of DESIGN §3.
