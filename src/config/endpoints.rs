@@ -189,10 +189,6 @@ impl Reader<'_> {
         }
     }
 
-    fn port(&self, node: &Node) -> Option<u16> {
-        self.whole(node, 1..=u32::from(u16::MAX)).and_then(|port| u16::try_from(port).ok())
-    }
-
     fn target(&self, node: &Node) -> Option<Target> {
         let text = self.text(node, "an address with a port")?;
         if let Ok(address) = text.parse::<SocketAddr>() {

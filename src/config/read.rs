@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The longest path Linux takes (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
 /// Where CAs ask under http-01 (RFC 8555 §8.3).
-const HTTP_PORT: u16 = 80;
+pub(super) const HTTP_PORT: u16 = 80;
 /// A day.
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// A year: no wait of everleaf's is meant to be longer.
@@ -66,6 +66,11 @@ impl Reader<'_> {
             self.wrong_type(node, &wanted);
         }
         number
+    }
+
+    /// A TCP port.
+    pub(super) fn port(&self, node: &Node) -> Option<u16> {
+        self.whole(node, 1..=u32::from(u16::MAX)).and_then(|port| u16::try_from(port).ok())
     }
 
     /// A span such as `90s`, `30m`, `12h`, `30d`, `2w`.

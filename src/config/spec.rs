@@ -17,6 +17,8 @@ pub struct Spec {
     pub paths: Paths,
     /// Resolvers to ask instead of the system's.
     pub resolvers: Vec<SocketAddr>,
+    /// Where the CAs look for http-01: port 80 (RFC 8555 §8.3), unless a CA for tests says otherwise.
+    pub http_port: u16,
     /// How often `run` is called; `None` lets everleaf learn it from its own starts.
     pub every: Option<Duration>,
     /// The ACME directories, each with one account.

@@ -59,6 +59,16 @@ fn a_short_configuration_is_filled_with_defaults() {
     let issuer = spec.issuers.values().next().expect("one");
     assert_eq!(issuer.directory, "https://acme-v02.api.letsencrypt.org/directory");
     assert_eq!(issuer.budget.per_set, Some(Quota { count: 3, per: Duration::from_secs(7 * 86_400) }));
+    assert_eq!(spec.http_port, 80);
+}
+
+#[test]
+fn a_ca_for_tests_may_look_for_http_01_elsewhere() {
+    assert_eq!(spec(&format!("{SHORT}http_port: 5002\n")).http_port, 5002);
+    for wrong in ["0", "65536", "http"] {
+        let errors = read(&format!("{SHORT}http_port: {wrong}\n")).expect_err(wrong).to_string();
+        assert!(errors.contains("a whole number from 1 to 65535 is wanted here"), "{errors}");
+    }
 }
 
 #[test]
