@@ -2,7 +2,7 @@
 
 use crate::report::Threshold;
 use crate::types::{GenId, IssuerName, NodeName};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,10 +90,11 @@ pub(super) struct Run {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["names", "all"])))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed, and clap fills them in")]
 pub(super) struct Renew {
     /// Which certificates
-    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "NAME")]
     pub(super) names: Vec<String>,
     /// All of them
     #[arg(long)]

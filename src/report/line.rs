@@ -4,12 +4,16 @@ use crate::core::event::{Alert, Event};
 use crate::core::{Effect, Work};
 use crate::types::CertName;
 
+/// What the planner says of a request that asked for nothing but a look.
+pub const LOOKED: &str = "looked";
+
 /// What happened, when it is worth seeing.
 #[must_use]
 pub fn happened(name: &CertName, event: &Event) -> Option<String> {
     let text = match event {
         Event::Asked { by, .. } => format!("{by} asked"),
-        Event::AskClosed { why, .. } => format!("request closed: {why}"),
+        Event::AskClosed { why, .. } if why.as_str() == LOOKED => return None,
+        Event::AskClosed { why, .. } => format!("refused: {why}"),
         Event::Rebuilt { note, .. } => format!("journal rebuilt: {note}"),
         Event::KeyMade { key, .. } => format!("made key {}", key.short()),
         Event::Accepted { generation, notes, .. } => {

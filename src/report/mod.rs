@@ -21,7 +21,7 @@ pub use check::{Checked, Level, Threshold, check, unknown};
 pub use exit::{
     CHANGED, CONFIG, DATA, INTERNAL, OK, OPERATOR, PERMISSION, TEMPORARY, USAGE, highest, of_failure as exit_of_failure,
 };
-pub use line::{doing, happened};
+pub use line::{LOOKED, doing, happened};
 pub use metrics::metrics;
 pub use page::{Page, Paint, ago, clock, in_time};
 pub use progress::Progress;

@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 const STARTS: usize = 8;
 /// How often runs come when neither the configuration nor experience says.
 const DAY: Duration = Duration::from_secs(86_400);
-/// No interval is shorter: two runs by hand within a minute are no schedule.
+/// No interval is shorter: a run itself takes seconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What is remembered of a certificate.
@@ -66,10 +66,12 @@ impl Index {
         &self.starts
     }
 
-    /// How often runs come: as configured, else the longest gap between the last starts, else a day.
+    /// How often runs come: as configured, else the longest gap between the last eight starts. Until eight are known it is a
+    /// day at least: a second run by hand a minute after the first is no schedule, and must not make `check` expect one.
     pub(super) fn interval(&self, configured: Option<Duration>) -> Duration {
-        let learned = || self.starts.windows(2).map(|pair| pair[1].since(pair[0])).max();
-        configured.or_else(learned).unwrap_or(DAY).max(SHORTEST_INTERVAL)
+        let longest = self.starts.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap_or(DAY);
+        let learned = if self.starts.len() < STARTS { longest.max(DAY) } else { longest };
+        configured.unwrap_or(learned).max(SHORTEST_INTERVAL)
     }
 
     /// Whether a certificate must be opened by a run that looks ahead by `horizon`.
@@ -134,7 +136,10 @@ mod tests {
     fn the_interval_is_the_longest_gap_of_the_last_eight_starts() {
         let mut index = Index::default();
         assert_eq!(index.interval(None), DAY);
-        for start in [0, 50_000, 50_100, 50_200, 50_300, 53_900, 54_000, 54_100, 54_200] {
+        index.started(at(0));
+        index.started(at(60));
+        assert_eq!(index.interval(None), DAY, "two runs by hand are no schedule");
+        for start in [50_000, 50_100, 50_200, 50_300, 53_900, 54_000, 54_100, 54_200] {
             index.started(at(start));
         }
         assert_eq!(index.starts().len(), STARTS);

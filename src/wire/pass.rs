@@ -58,6 +58,7 @@ impl App {
 
     async fn run_inside(&self, watch: &Rc<Watch>) -> Result<RunCame, Failure> {
         let started = self.now();
+        self.adopt_renamed()?;
         let mut index = Index::read(&*self.state);
         index.started(started);
         let interval = index.interval(self.spec.every);
@@ -74,12 +75,27 @@ impl App {
         let stuck = came.locked.iter().filter(|(_, holder)| self.now().since(holder.since) > self.spec.limits.run);
         let stuck = stuck.map(|_| crate::report::TEMPORARY);
         let mut snapshot = self.merged(&came.certificates);
-        let exit = highest(snapshot.certificates.iter().map(|it| it.exit).chain(stuck));
+        // What somebody else is at just now is theirs to report.
+        let busy = |name: &CertName| came.locked.iter().any(|(locked, _)| locked == name);
+        let mine = snapshot.certificates.iter().filter(|it| !busy(&it.name)).map(|it| it.exit);
+        let exit = highest(mine.chain(stuck));
         let (pid, ended) = (std::process::id(), self.now());
         snapshot.run = Some(RunStatus { pid, started, ended, exit, interval: interval.as_secs(), starts });
         self.leave(&snapshot);
         came.changed = report.certificates.values().any(|it| it.changed);
         Ok(RunCame { came, all: snapshot.certificates, exit, interval })
+    }
+
+    /// Certificates renamed in the configuration (`was:`) take their lineage along, before anything is kept of the new name.
+    pub(super) fn adopt_renamed(&self) -> Result<(), Failure> {
+        for certificate in self.spec.certificates.values() {
+            if let Some(was) = &certificate.was
+                && self.state.adopt(&certificate.name, was)?
+            {
+                tracing::info!(certificate = %certificate.name, "took over what was kept of {was}");
+            }
+        }
+        Ok(())
     }
 
     /// The certificates a run must open.

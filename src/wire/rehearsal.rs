@@ -53,6 +53,8 @@ pub async fn rehearse(spec: &Spec, names: &[CertName], watch: &Rc<Watch>) -> Res
     let chosen = |name: &CertName| names.is_empty() || names.contains(name);
     let able: Vec<CertName> = rehearsed.spec.certificates.keys().filter(|name| chosen(name)).cloned().collect();
     let skipped = rehearsed.skipped.into_iter().filter(|(name, _)| chosen(name)).collect();
+    // Opened first, for the rehearsal's state lies inside: its parent must be private from its first instant.
+    let production = App::open(spec.clone(), Vec::new())?;
     // The timer of a rehearsal is never armed: it stops at the gate.
     let app = App::open_as(rehearsed.spec, Vec::new(), true)?;
     let before: Vec<usize> = able.iter().map(|name| app.accepted(name)).collect();
@@ -60,7 +62,6 @@ pub async fn rehearse(spec: &Spec, names: &[CertName], watch: &Rc<Watch>) -> Res
     let came = app.ask(&able, &ask, true, watch).await?;
     let grew = able.iter().zip(before).filter(|(name, before)| app.accepted(name) > *before);
     let issued = grew.map(|(name, _)| name.clone()).collect();
-    let production = App::open(spec.clone(), Vec::new())?;
     let (nodes, mut untried) = production.try_nodes(&able).await?;
     untried.extend(unchecked_trust(&app, &able));
     untried.push("publishing to any node, reloading any server, and looking at any endpoint".to_owned());

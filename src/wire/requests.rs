@@ -21,6 +21,7 @@ impl App {
     /// # Errors
     /// When a request cannot be dropped, or the state cannot be used.
     pub async fn ask(&self, names: &[CertName], ask: &Ask, wait: bool, watch: &Rc<Watch>) -> Result<Came, Failure> {
+        self.adopt_renamed()?;
         let by = asker();
         let mut ids = BTreeMap::new();
         for name in names {
@@ -31,11 +32,26 @@ impl App {
         if wait {
             self.follow(&mut report, horizon, watch).await?;
         }
+        if !horizon.issue {
+            self.plan_anew(&mut report, watch)?;
+        }
         let mut came = self.came(&report);
         let refusal = |(name, id): (&CertName, &RequestId)| Some((name.clone(), watch.refusal(id)?));
         came.refused = ids.iter().filter_map(refusal).collect();
         self.leave_some(&came.certificates);
         Ok(came)
+    }
+
+    /// A pass that may not speak to a CA does not know when to renew: readers want to.
+    fn plan_anew(&self, report: &mut Report, watch: &Rc<Watch>) -> Result<(), Failure> {
+        let agent = self.agent(Horizon { span: Duration::ZERO, issue: true }, Rc::clone(watch) as _)?;
+        let names: Vec<CertName> = report.certificates.keys().cloned().collect();
+        for (name, fresh) in agent.survey(&names)?.certificates {
+            if let Some(account) = report.certificates.get_mut(&name) {
+                (account.plan, account.standing) = (fresh.plan, fresh.standing);
+            }
+        }
+        Ok(())
     }
 
     fn drop_one(&self, name: &CertName, ask: &Ask, by: &Printable) -> Result<RequestId, Failure> {

@@ -2,13 +2,10 @@
 
 use crate::agent::Observer;
 use crate::core::{Event, Work};
-use crate::report::{Progress, happened};
+use crate::report::{LOOKED, Progress, happened};
 use crate::types::{CertName, Printable, RequestId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-
-/// What the planner says of a request that asked for nothing but a look.
-const LOOKED: &str = "looked";
 
 /// Shows progress, and remembers which requests were refused.
 pub struct Watch {

@@ -46,6 +46,7 @@ pub(crate) fn configured(certificates: u8, nodes: u8) -> Spec {
     Spec {
         paths: Paths { state: "/state".into(), live: "/live".into(), run: "/run".into() },
         resolvers: Vec::new(),
+        http_port: 80,
         every: None,
         issuers: [(issuer.clone(), an_issuer(issuer))].into(),
         nodes: node_names.iter().map(|name| (name.clone(), node(name))).collect(),

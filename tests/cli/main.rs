@@ -1,0 +1,10 @@
+//! The built `everleaf`, as people and scripts call it: exit codes, both streams, schemas, and one certificate's life.
+#![cfg(test)]
+
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod desk;
+mod life;
+mod output;
+mod usage;
