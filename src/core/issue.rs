@@ -427,7 +427,7 @@ fn post(view: &View<'_>, draft: &mut Draft) {
     if view.certificate.hooks.post.is_none() {
         return draft.record(Slot::Post, Event::PostDone, Reason::PostOwed);
     }
-    if let Some(until) = ledger.post.until(view.now) {
+    if let Some(until) = view.hold(&ledger.post) {
         return draft.wake(until, WakeKind::Hold, held("the post hook", &ledger.post));
     }
     draft.step(Slot::Post, Effect::RunPost, Reason::PostOwed);

@@ -40,6 +40,14 @@ pub enum Stage {
     Retired,
 }
 
+impl Stage {
+    /// Whether a roll-out is under way or stuck.
+    #[must_use]
+    pub const fn is_unfinished(self) -> bool {
+        matches!(self, Self::Deploying | Self::Reloading | Self::Confirming)
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -109,7 +117,7 @@ pub fn standing(spec: &Spec, name: &CertName, facts: &Facts, shared: &Shared, pl
     let Some((certificate, issuer)) = certificate.and_then(|it| Some((it, spec.issuers.get(&it.issuer)?))) else {
         return Standing { stage: Stage::Retired, outcome: Outcome::Fine, troubles: Vec::new() };
     };
-    let horizon = Horizon { span: Duration::ZERO, issue: true };
+    let horizon = Horizon { span: Duration::ZERO, issue: true, began: None };
     let view = View { spec, certificate, issuer, facts, shared, now, horizon };
     let stage = stage(&view);
     let troubles = troubles(&view);
@@ -178,11 +186,10 @@ fn issue_trouble(trouble: &Trouble) -> Option<(Outcome, Failure)> {
 }
 
 fn incomplete(view: &View<'_>, stage: Stage) -> Option<Outcome> {
-    let unfinished = matches!(stage, Stage::Deploying | Stage::Reloading | Stage::Confirming);
     // While an order is open the roll-out of what is there may be incomplete all the same.
     let behind =
         view.ledger().want.is_some() && !rollout::live(view) && !matches!(view.certificate.confirm, Confirm::None);
-    (unfinished || behind).then_some(Outcome::DeployIncomplete)
+    (stage.is_unfinished() || behind).then_some(Outcome::DeployIncomplete)
 }
 
 fn limit(plan: &Plan) -> Option<Outcome> {

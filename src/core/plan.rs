@@ -2,6 +2,7 @@
 
 use super::effect::{Effect, Slot};
 use super::event::Event;
+use super::hold::Trouble;
 use super::ledger::{Facts, Held, Ledger};
 use super::reason::Reason;
 use super::shared::Shared;
@@ -17,6 +18,9 @@ pub struct Horizon {
     pub span: Duration,
     /// Whether the CA may be spoken to. `deploy` and `rollback` may not.
     pub issue: bool,
+    /// When a one-shot run began: it goes on at the first stage without proof, so our own backoff of earlier runs is no
+    /// reason to leave a roll-out as it is (INVARIANTS D1). Nothing for a daemon. Orders keep their backoff (I8).
+    pub began: Option<Timestamp>,
 }
 
 /// One thing to do, and why.
@@ -120,6 +124,17 @@ impl<'a> View<'a> {
         let ledger = self.ledger();
         let generation = ledger.want.as_ref()?.default.generation;
         ledger.generations.get(&generation)
+    }
+
+    /// Until when trouble with something that costs no order is waited out.
+    pub(super) fn hold(&self, trouble: &Trouble) -> Option<Timestamp> {
+        trouble.until(self.now).filter(|_| self.outlived(trouble).is_none())
+    }
+
+    /// When a run began that outlives the hold of an earlier one.
+    pub(super) fn outlived(&self, trouble: &Trouble) -> Option<Timestamp> {
+        let hold = trouble.hold.filter(|hold| !hold.demanded)?;
+        self.horizon.began.filter(|began| hold.set_at < *began)
     }
 
     pub(super) fn clock_suspect(&self) -> Option<Reason> {

@@ -79,7 +79,7 @@ fn placeholders(view: &View<'_>, draft: &mut Draft) {
         if rolled.placeholder || rolled.deployed.is_some() {
             continue;
         }
-        if let Some(until) = rolled.deploy.until(view.now) {
+        if let Some(until) = view.hold(&rolled.deploy) {
             draft.wake(until, WakeKind::Hold, held("publishing a placeholder", &rolled.deploy));
             continue;
         }
@@ -215,15 +215,15 @@ impl<'a> Turn<'a> {
         self.rolled.reload_verb.is_some_and(|verb| verb != self.verb)
     }
 
-    fn hold(&self, trouble: &Trouble, now: Timestamp) -> Option<Timestamp> {
-        trouble.until(now).filter(|_| !self.edited())
+    fn hold(&self, view: &View<'a>, trouble: &Trouble) -> Option<Timestamp> {
+        view.hold(trouble).filter(|_| !self.edited())
     }
 
     fn is_held(&self, view: &View<'a>) -> bool {
         let rolled = &self.rolled;
-        let own = if rolled.deployed_at(self.aim) { None } else { rolled.deploy.until(view.now) };
-        let own = own.or_else(|| self.hold(&rolled.reload, view.now).filter(|_| rolled.reload_due()));
-        let serve = self.hold(&rolled.serve, view.now).filter(|_| rolled.lagging.is_some());
+        let own = if rolled.deployed_at(self.aim) { None } else { view.hold(&rolled.deploy) };
+        let own = own.or_else(|| self.hold(view, &rolled.reload).filter(|_| rolled.reload_due()));
+        let serve = self.hold(view, &rolled.serve).filter(|_| rolled.lagging.is_some());
         own.or(serve).or_else(|| self.unreachable(view)).is_some()
     }
 
@@ -231,7 +231,7 @@ impl<'a> Turn<'a> {
         let trouble = &view.shared.nodes.get(&self.node.name)?.trouble;
         // A decision newer than the trouble is worth one try.
         let newer = trouble.hold.is_some_and(|hold| self.aim.at >= hold.set_at);
-        trouble.until(view.now).filter(|_| !newer)
+        view.hold(trouble).filter(|_| !newer)
     }
 
     fn plan(&self, view: &View<'a>, draft: &mut Draft) {
@@ -240,7 +240,7 @@ impl<'a> Turn<'a> {
             return self.deploy(view, why, draft);
         }
         if self.rolled.reload_due() {
-            return self.reload(Reason::NotReloaded { node: self.node.name.clone() }, draft);
+            return self.reload(view, Reason::NotReloaded { node: self.node.name.clone() }, draft);
         }
         let Confirm::Handshakes(confirm) = view.certificate.confirm else { return };
         let watches = self.watches(view);
@@ -253,7 +253,7 @@ impl<'a> Turn<'a> {
 
     fn deploy(&self, view: &View<'a>, why: Reason, draft: &mut Draft) {
         let node = self.node.name.clone();
-        if let Some(until) = self.rolled.deploy.until(view.now) {
+        if let Some(until) = view.hold(&self.rolled.deploy) {
             return draft.wake(until, WakeKind::Hold, held("publishing", &self.rolled.deploy));
         }
         if let Some(until) = self.unreachable(view) {
@@ -265,8 +265,8 @@ impl<'a> Turn<'a> {
         draft.step(self.slot(), effect, why);
     }
 
-    fn reload(&self, why: Reason, draft: &mut Draft) {
-        if let Some(until) = self.hold(&self.rolled.reload, draft.now) {
+    fn reload(&self, view: &View<'a>, why: Reason, draft: &mut Draft) {
+        if let Some(until) = self.hold(view, &self.rolled.reload) {
             return draft.wake(until, WakeKind::Hold, held("reloading", &self.rolled.reload));
         }
         let (node, verb) = (self.node.name.clone(), self.verb);
@@ -286,10 +286,10 @@ impl<'a> Turn<'a> {
 
     /// Not proven: look; give old workers time to go; then find out why, and mend it.
     fn pursue(&self, view: &View<'a>, confirm: Handshakes, watches: &[Watch<'a>], draft: &mut Draft) {
-        if let Some(until) = self.hold(&self.rolled.serve, view.now).filter(|_| self.rolled.lagging.is_some()) {
+        if let Some(until) = self.hold(view, &self.rolled.serve).filter(|_| self.rolled.lagging.is_some()) {
             return draft.wake(until, WakeKind::Hold, held("serving it", &self.rolled.serve));
         }
-        let not_before = self.look_not_before();
+        let not_before = self.look_not_before(view);
         let mut wrong = Vec::new();
         for watch in watches.iter().filter(|watch| !watch.proven()) {
             match watch.wrong(confirm, not_before, view.now) {
@@ -305,9 +305,11 @@ impl<'a> Turn<'a> {
     }
 
     /// After a hold only a look made since then counts.
-    fn look_not_before(&self) -> Timestamp {
-        let after_hold = self.rolled.lagging.and(self.rolled.serve.hold).map(|hold| hold.set_at + hold.span());
-        after_hold.unwrap_or(Timestamp::from_millis(0))
+    fn look_not_before(&self, view: &View<'a>) -> Timestamp {
+        let serve = &self.rolled.serve;
+        let hold_end = || serve.hold.map(|hold| hold.set_at + hold.span());
+        let waited = self.rolled.lagging.and_then(|_| view.outlived(serve).or_else(hold_end));
+        waited.unwrap_or(Timestamp::from_millis(0))
     }
 
     fn mend(&self, view: &View<'a>, watch: &Watch<'a>, failure: Failure, draft: &mut Draft) {
@@ -331,7 +333,7 @@ impl<'a> Turn<'a> {
             return draft.record(self.slot(), Event::Lagging { node, epoch, drift: known, failure }, why);
         }
         if files.holds(self.aim.generation) {
-            self.reload(why, draft);
+            self.reload(view, why, draft);
         } else {
             self.deploy(view, Reason::Drifted { node: self.node.name.clone() }, draft);
         }

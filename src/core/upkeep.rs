@@ -124,7 +124,7 @@ fn tell_one(view: &View<'_>, notifier: &NotifierName, news: &BTreeMap<Alert, New
         (None, None) => return,
     };
     let alert = untold.map(|(alert, _)| alert).or(over);
-    if let Some(until) = ledger.tell.get(notifier).and_then(|trouble| trouble.until(view.now)) {
+    if let Some(until) = ledger.tell.get(notifier).and_then(|trouble| view.hold(trouble)) {
         return draft.wake(until, WakeKind::Hold, Reason::NotifierTrouble { notifier: notifier.clone() });
     }
     if let Some(alert) = alert {

@@ -28,7 +28,8 @@ impl App {
                 .advise("take it out of the configuration first"));
         }
         let places = self.kept(name);
-        self.burst(std::slice::from_ref(name), Horizon { span: Duration::ZERO, issue: true }, watch).await?;
+        self.burst(std::slice::from_ref(name), Horizon { span: Duration::ZERO, issue: true, began: None }, watch)
+            .await?;
         let _lock = self.state.try_lock(name).map_err(|error| match error {
             LockError::Held(_) => {
                 Failure::new(Class::Retry, "forget:locked", name.as_str(), "somebody else works on it just now")

@@ -89,7 +89,9 @@ impl Index {
 
     /// Remembers what a look came to, unless somebody else was at it or it could not be looked at.
     pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport) {
-        if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() {
+        // What is not live everywhere is gone on with by every run (INVARIANTS D1).
+        let unfinished = report.standing.stage.is_unfinished();
+        if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() || unfinished {
             return self.forget(name);
         }
         let wakes = &report.plan.wakes;

@@ -69,7 +69,7 @@ impl App {
             index.forget(name);
         }
         index.write(&*self.state);
-        let horizon = Horizon { span: interval, issue: true };
+        let horizon = Horizon { span: interval, issue: true, began: Some(started) };
         let report = self.burst(&names, horizon, watch).await?;
         let mut came = self.came(&report);
         let stuck = came.locked.iter().filter(|(_, holder)| self.now().since(holder.since) > self.spec.limits.run);

@@ -18,7 +18,7 @@ impl App {
     pub fn plan(&self, names: &[CertName]) -> Result<Vec<PlannedCertificate>, Failure> {
         let interval = super::index::Index::read(&*self.state).interval(self.spec.every);
         let watch = Rc::new(Watch::new(Progress::quiet(), false));
-        let agent = self.agent(Horizon { span: interval, issue: true }, watch)?;
+        let agent = self.agent(Horizon { span: interval, issue: true, began: Some(self.now()) }, watch)?;
         let all: Vec<CertName> = self.spec.certificates.keys().cloned().collect();
         let report = agent.survey(if names.is_empty() { &all } else { names })?;
         if let Some(failure) = report.certificates.values().find_map(|it| it.broken.clone()) {

@@ -27,7 +27,8 @@ impl App {
         for name in names {
             ids.insert(name.clone(), self.drop_one(name, ask, &by)?);
         }
-        let horizon = Horizon { span: Duration::ZERO, issue: matches!(ask, Ask::Renew { .. }) };
+        let horizon =
+            Horizon { span: Duration::ZERO, issue: matches!(ask, Ask::Renew { .. }), began: Some(self.now()) };
         let mut report = self.burst(names, horizon, watch).await?;
         if wait {
             self.follow(&mut report, horizon, watch).await?;

@@ -307,7 +307,8 @@ impl State {
         let Some(ledger) = self.watcher.truth.remove(name) else { return };
         let facts = Facts { ledger, seen: Sightings::default() };
         let (shared, now) = (Shared::default(), self.now());
-        let made = plan(&self.spec, name, &facts, &shared, now, Horizon { span: Duration::ZERO, issue: true });
+        let made =
+            plan(&self.spec, name, &facts, &shared, now, Horizon { span: Duration::ZERO, issue: true, began: None });
         let stage = standing(&self.spec, name, &facts, &shared, &made, now).stage;
         self.count(format!("stage:{stage:?}").to_lowercase());
         self.moves_on(name, &made, now);
@@ -444,7 +445,7 @@ impl State {
             if self.watcher.truth.get(name).is_some_and(|truth| *truth != account.facts.ledger) {
                 self.watcher.violated("replay_is_the_ledger", format!("{name}: memory and journal differ"));
             }
-            let horizon = Horizon { span: Duration::ZERO, issue: true };
+            let horizon = Horizon { span: Duration::ZERO, issue: true, began: None };
             let made = plan(&self.spec, name, &account.facts, &Shared::default(), now, horizon);
             self.moves_on(name, &made, now);
             self.drawn_instant_stands(name, &account.plan);

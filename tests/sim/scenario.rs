@@ -316,7 +316,7 @@ impl Run {
             _ => Duration::ZERO,
         };
         let settings = Settings {
-            horizon: Horizon { span, issue: true },
+            horizon: Horizon { span, issue: true, began: None },
             deadline: Duration::from_secs(1_800),
             rehearsal: false,
             host: "sim".into(),
