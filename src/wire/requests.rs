@@ -45,7 +45,7 @@ impl App {
 
     /// A pass that may not speak to a CA does not know when to renew: readers want to.
     fn plan_anew(&self, report: &mut Report, watch: &Rc<Watch>) -> Result<(), Failure> {
-        let agent = self.agent(Horizon { span: Duration::ZERO, issue: true }, Rc::clone(watch) as _)?;
+        let agent = self.agent(Horizon { span: Duration::ZERO, issue: true, began: None }, Rc::clone(watch) as _)?;
         let names: Vec<CertName> = report.certificates.keys().cloned().collect();
         for (name, fresh) in agent.survey(&names)?.certificates {
             if let Some(account) = report.certificates.get_mut(&name) {
