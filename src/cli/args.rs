@@ -35,20 +35,15 @@ pub(super) struct Everleaf {
 /// How to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people
     Text,
-    /// One object a line
     Json,
 }
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Colour {
-    /// On a terminal, without `NO_COLOR`
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 

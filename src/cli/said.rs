@@ -54,7 +54,9 @@ pub(super) fn failure(screen: Screen, who: &str, failure: &Failure) {
 
 /// What stands in the way of each certificate, who was in the way, what was refused.
 pub(super) fn troubles(screen: Screen, app: &App, came: &Came) {
-    for certificate in &came.certificates {
+    // What stands in the way of one that somebody else is at may be gone in a moment.
+    let busy = |name: &CertName| came.locked.iter().any(|(locked, _)| locked == name);
+    for certificate in came.certificates.iter().filter(|it| !busy(&it.name)) {
         for trouble in &certificate.troubles {
             failure(screen, certificate.name.as_str(), trouble);
         }

@@ -79,7 +79,8 @@ fn failed(name: &CertName, event: &Event) -> Option<String> {
         _ => return None,
     };
     let who = who.map_or_else(|| name.to_string(), |who| format!("{name}: {who}"));
-    Some(super::summary::failure(&who, failure))
+    // What to do about it is said once, at the end.
+    Some(format!("{who}: {failure}"))
 }
 
 fn alert_word(alert: &Alert) -> String {
@@ -141,6 +142,6 @@ mod tests {
             Failure::new(Class::Retry, "hook:exit", "reload of edge2", "exited with 1").advise("run it by hand");
         let lagging = Event::Lagging { node: "edge2".parse().expect("name"), epoch: Epoch(1), drift: false, failure };
         let line = happened(&name, &lagging).expect("worth seeing");
-        assert_eq!(line, "shop: edge2: reload of edge2: exited with 1; run it by hand [hook:exit]");
+        assert_eq!(line, "shop: edge2: reload of edge2: exited with 1");
     }
 }

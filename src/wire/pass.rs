@@ -76,8 +76,7 @@ impl App {
         let stuck = stuck.map(|_| crate::report::TEMPORARY);
         let mut snapshot = self.merged(&came.certificates);
         // What somebody else is at just now is theirs to report.
-        let busy = |name: &CertName| came.locked.iter().any(|(locked, _)| locked == name);
-        let mine = snapshot.certificates.iter().filter(|it| !busy(&it.name)).map(|it| it.exit);
+        let mine = snapshot.certificates.iter().filter(|it| !came.busy(&it.name)).map(|it| it.exit);
         let exit = highest(mine.chain(stuck));
         let (pid, ended) = (std::process::id(), self.now());
         snapshot.run = Some(RunStatus { pid, started, ended, exit, interval: interval.as_secs(), starts });
@@ -211,11 +210,17 @@ impl App {
 }
 
 impl Came {
-    /// The exit code: the highest concern of all that was looked at.
+    /// The exit code: the highest concern of all that was looked at. What somebody else is still at is temporary.
     #[must_use]
     pub fn exit(&self) -> u8 {
         let refused = self.refused.iter().map(|_| crate::report::OPERATOR);
         let locked = self.locked.iter().map(|_| crate::report::TEMPORARY);
-        highest(self.certificates.iter().map(|it| it.exit).chain(refused).chain(locked))
+        let mine = self.certificates.iter().filter(|it| !self.busy(&it.name)).map(|it| it.exit);
+        highest(mine.chain(refused).chain(locked))
+    }
+
+    /// Whether somebody else is at it.
+    fn busy(&self, name: &CertName) -> bool {
+        self.locked.iter().any(|(locked, _)| locked == name)
     }
 }

@@ -1,10 +1,11 @@
 //! One certificate's life by hand and by cron, against a real CA.
 
 use crate::desk::{Desk, mode};
-use crate::rig::{Pebble, PebbleOptions, Validation};
+use crate::rig::{Pebble, PebbleOptions, Validation, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 fn configured(desk: &Desk, pebble: &Pebble, reload: &str) {
     let (directory, bundle, roots) = (pebble.directory(), pebble.tls_root_file(), pebble.issuing_root_file());
@@ -137,4 +138,31 @@ fn a_ca_that_is_away_exits_75_and_tries_again_later() {
     assert!(away.err.starts_with("everleaf: shop: "), "{}", away.err);
     let again = desk.run(&["run"]);
     assert_eq!(again.code, 75, "its trouble is not forgotten by a run that does not try: {again:?}");
+}
+
+#[test]
+fn a_second_everleaf_leaves_follows_or_gives_up_as_asked() {
+    let pebble = Pebble::start(PebbleOptions { validation: Validation::Never, ..PebbleOptions::default() });
+    let desk = Desk::new("");
+    configured(&desk, &pebble, "{ exec: [sleep, '6'] }");
+    let mut holder = desk.command(&["run"]).spawn().expect("it runs");
+    let published = || desk.path("live/shop/fullchain.pem").exists();
+    assert!(wait_until(Duration::from_secs(30), published), "the holder publishes");
+
+    let passing = desk.run(&["run"]);
+    assert_eq!(passing.code, 0, "{passing:?}");
+    assert_eq!(passing.err.lines().count(), 1, "{}", passing.err);
+    assert!(passing.err.contains("is at work on it since"), "{}", passing.err);
+
+    let impatient = desk.run(&["deploy", "shop", "--no-wait"]);
+    assert!(impatient.code == 75 && impatient.err.contains("the request is kept"), "{impatient:?}");
+    assert!(holder.try_wait().expect("asked").is_none(), "the holder was still at work");
+
+    let patient = desk.run(&["renew", "shop", "-v"]);
+    assert_eq!(patient.code, 0, "{patient:?}");
+    assert!(patient.err.contains("reloaded"), "what the holder did is shown: {}", patient.err);
+    assert!(holder.wait().expect("it ends").success());
+    let kept = fs::read_dir(desk.path("state/certs/shop/requests")).map_or(0, Iterator::count);
+    assert_eq!(kept, 0, "every request was settled");
+    assert_eq!(pebble.orders(), 1);
 }
