@@ -4,7 +4,6 @@ use super::line::{doing, happened};
 use crate::core::{Event, Work};
 use crate::types::CertName;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::cell::RefCell;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Progress {
     bar: Option<ProgressBar>,
     lines: bool,
-    events: RefCell<usize>,
 }
 
 impl Progress {
@@ -28,19 +26,19 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(TICK);
-        Self { bar: Some(bar), lines: true, events: RefCell::new(0) }
+        Self { bar: Some(bar), lines: true }
     }
 
     /// Event lines only: verbose, and no terminal.
     #[must_use]
     pub const fn lines() -> Self {
-        Self { bar: None, lines: true, events: RefCell::new(0) }
+        Self { bar: None, lines: true }
     }
 
     /// Nothing: cron.
     #[must_use]
     pub const fn quiet() -> Self {
-        Self { bar: None, lines: false, events: RefCell::new(0) }
+        Self { bar: None, lines: false }
     }
 
     /// Work begins.
@@ -52,7 +50,6 @@ impl Progress {
 
     /// Something happened.
     pub fn happened(&self, name: &CertName, event: &Event) {
-        *self.events.borrow_mut() += 1;
         if !self.lines {
             return;
         }
@@ -69,11 +66,5 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-
-    /// How many events were seen.
-    #[must_use]
-    pub fn events(&self) -> usize {
-        *self.events.borrow()
     }
 }

@@ -174,26 +174,25 @@ fn in_the_way(page: &mut Page, certificate: &CertificateStatus) {
 
 fn to_type(page: &mut Page, certificate: &CertificateStatus) {
     let name = &certificate.name;
-    let mut commands: Vec<(String, &str)> = Vec::new();
+    let mut commands: Vec<(String, String)> = Vec::new();
     let behind: Vec<&NodeStatus> =
         certificate.nodes.iter().filter(|node| !node.settled(!certificate.unproven)).collect();
     if certificate.stage == Stage::Retired {
-        commands.push((format!("everleaf forget {name}"), "remove what is left of it"));
+        commands.push((format!("everleaf forget {name}"), "remove what is left of it".to_owned()));
     } else {
         if certificate.generation.is_some() {
             for node in behind.iter().take(3) {
-                commands
-                    .push((format!("everleaf deploy {name} --to {}", node.node), "publish, reload and prove again"));
+                commands.push((
+                    format!("everleaf deploy {name} --to {}", node.node),
+                    "publish, reload and prove again".to_owned(),
+                ));
             }
         }
         if certificate.generation.is_none() || certificate.failures > 0 {
-            commands.push((format!("everleaf renew {name}"), "try again now"));
+            commands.push((format!("everleaf renew {name}"), "try again now".to_owned()));
         }
-        if !behind.is_empty()
-            && let Some(earlier) = certificate.earlier.last()
-        {
-            commands.push((format!("everleaf rollback {name}"), ""));
-            let _ = earlier;
+        if let Some(earlier) = certificate.earlier.last().filter(|_| !behind.is_empty()) {
+            commands.push((format!("everleaf rollback {name}"), format!("go back to {earlier}")));
         }
     }
     if commands.is_empty() {
@@ -202,10 +201,6 @@ fn to_type(page: &mut Page, certificate: &CertificateStatus) {
     heading(page, "What to type");
     let wide = commands.iter().map(|(command, _)| columns(command)).max().unwrap_or(0);
     for (command, does) in commands {
-        let does = match (does, certificate.earlier.last()) {
-            ("", Some(earlier)) => format!("go back to {earlier}"),
-            (does, _) => does.to_owned(),
-        };
         page.hang(&format!("  {command:<wide$}  "), &does);
     }
 }
