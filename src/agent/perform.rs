@@ -405,7 +405,8 @@ impl Bench {
                 }]
             }
         };
-        let seen = EndpointSeen { started, at: self.ports.clock.now(), leaf, whole, proof: None, observations };
+        let seen =
+            EndpointSeen { started, at: self.ports.clock.now(), leaf, whole, proof: None, observations, before: None };
         done.saw.push((self.name.clone(), Saw::Endpoint(endpoint_id(endpoint), seen)));
         done
     }

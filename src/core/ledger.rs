@@ -274,7 +274,11 @@ impl Ledger {
         let milestone = |epoch: Epoch, generation: GenId| Milestone { epoch, generation, seq, at };
         match &entry.event {
             Event::WantSet { .. } => return self.set_want(entry),
-            Event::PlaceholderPublished { node } => self.node(node).placeholder = true,
+            Event::PlaceholderPublished { node } => {
+                let rolled = self.node(node);
+                rolled.placeholder = true;
+                rolled.deploy.clear();
+            }
             Event::Deployed { node, epoch, generation, .. } => {
                 let rolled = self.node(node);
                 rolled.placeholder = false;

@@ -26,6 +26,7 @@ pub mod shared;
 pub mod sightings;
 mod upkeep;
 mod want;
+mod watch;
 
 pub use admit::{Batch, InFlight, Work, admit};
 pub use effect::{Effect, Slot};

@@ -171,6 +171,7 @@ fn troubles(view: &View<'_>) -> Vec<(Outcome, Failure)> {
             [&rolled.deploy, &rolled.reload, &rolled.serve].into_iter().filter_map(|trouble| trouble.last.clone());
         found.extend(here.map(|failure| (Outcome::DeployIncomplete, failure)));
     }
+    found.extend(rollout::put_back(view).map(|(_, failure)| (Outcome::DeployIncomplete, failure)));
     found.sort_by_key(|(outcome, _)| std::cmp::Reverse(*outcome));
     found
 }

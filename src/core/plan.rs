@@ -134,7 +134,8 @@ impl<'a> View<'a> {
     /// When a run began that outlives the hold of an earlier one.
     pub(super) fn outlived(&self, trouble: &Trouble) -> Option<Timestamp> {
         let hold = trouble.hold.filter(|hold| !hold.demanded)?;
-        self.horizon.began.filter(|began| hold.set_at < *began)
+        // A hold of the future was set by a clock that was wrong, or is: it would outlast any run.
+        self.horizon.began.filter(|began| hold.set_at < *began || hold.set_at > self.now)
     }
 
     pub(super) fn clock_suspect(&self) -> Option<Reason> {

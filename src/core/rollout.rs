@@ -15,14 +15,10 @@ use super::ledger::{Aim, Asked, Rolled, Want};
 use super::plan::{Draft, View, WakeKind};
 use super::reason::Reason;
 use super::schedule::last_call;
-use super::sightings::{EndpointSeen, endpoint_id};
+use super::sightings::NodeSeen;
+use super::watch::{Watch, behind};
 use crate::config::spec::{Confirm, Endpoint, Handshakes, Node};
-use crate::ports::Shown;
-use crate::types::{Class, Digest, Failure, GenId, NodeName, RequestId, Seq, Timestamp, sha256};
-use std::time::Duration;
-
-/// Between two looks at an endpoint that does not yet serve what it should.
-const RELOOK: Duration = Duration::from_secs(1);
+use crate::types::{Class, Digest, Failure, GenId, NodeName, RequestId, Timestamp, sha256};
 
 /// Plans the roll-out track.
 pub(super) fn rollout(view: &View<'_>, draft: &mut Draft) {
@@ -47,11 +43,29 @@ pub(super) fn live(view: &View<'_>) -> bool {
     let Confirm::Handshakes(_) = view.certificate.confirm else { return false };
     let placed = view.certificate.nodes.iter().all(|node| placed(view, node, want.on(node)));
     placed
+        && put_back(view).next().is_none()
         && view
             .certificate
             .endpoints
             .iter()
             .all(|endpoint| Watch::new(view, endpoint).is_some_and(|watch| watch.proven()))
+}
+
+/// Nodes that went back by themselves during a roll-out: each with what to tell people until something newer is decided.
+pub(super) fn put_back<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a NodeName, Failure)> {
+    let want = view.ledger().want.as_ref();
+    let name = &view.certificate.name;
+    view.certificate.nodes.iter().filter_map(move |node| {
+        let (wanted, aim) = (want?.default.generation, want?.on(node));
+        (aim.rollback && aim.generation < wanted).then(|| {
+            let message = format!("{}: it serves {} again, and the others wait", aim.why, aim.generation);
+            let failure = Failure::new(Class::Operator, "rollout:rolled_back", format!("node {node}"), message);
+            let advice = format!(
+                "find out from its server's log what it has against {wanted}, then `everleaf deploy {name}` tries that again"
+            );
+            (node, failure.advise(advice))
+        })
+    })
 }
 
 /// Whether everything wanted is published and reloaded, proven or not.
@@ -64,10 +78,10 @@ fn placed(view: &View<'_>, node: &NodeName, aim: &Aim) -> bool {
     view.ledger().nodes.get(node).is_some_and(|rolled| rolled.deployed_at(aim) && !rolled.reload_due())
 }
 
-/// The digest of a node's reload command: trouble with one command is no trouble of another.
+/// The digest of a node's reload command and its check: trouble with one command is no trouble of another.
 #[must_use]
 pub(super) fn verb(node: &Node) -> Digest {
-    sha256(&[format!("{:?} {:?}", node.reload, node.kind).as_bytes()])
+    sha256(&[format!("{:?} {:?} {:?}", node.reload, node.check, node.kind).as_bytes()])
 }
 
 fn placeholders(view: &View<'_>, draft: &mut Draft) {
@@ -129,6 +143,9 @@ fn answer(view: &View<'_>, want: &Want, id: &RequestId, asked: &Asked) -> Event 
         Ask::Rollback { to, node } => {
             let from = node.as_ref().map_or(&want.default, |node| want.on(node)).generation;
             match (earlier(view, from, *to), to) {
+                (Some(generation), _) if expired(view, generation) => {
+                    refused(format!("generation {generation} has expired; `everleaf renew` is what helps"))
+                }
                 (Some(generation), _) => set(generation, node, true),
                 (None, Some(to)) => refused(format!("generation {to} is not an accepted one on this machine")),
                 (None, None) => refused(format!("there is no accepted generation before {from}")),
@@ -136,6 +153,10 @@ fn answer(view: &View<'_>, want: &Want, id: &RequestId, asked: &Asked) -> Event 
         }
         Ask::Renew { .. } => refused("not a request of the roll-out".into()),
     }
+}
+
+fn expired(view: &View<'_>, generation: GenId) -> bool {
+    view.ledger().generations.get(&generation).is_none_or(|held| held.about.validity.end <= view.now)
 }
 
 fn earlier(view: &View<'_>, from: GenId, to: Option<GenId>) -> Option<GenId> {
@@ -152,14 +173,15 @@ fn earlier(view: &View<'_>, from: GenId, to: Option<GenId>) -> Option<GenId> {
 fn waves<'a>(view: &View<'a>, want: &'a Want, draft: &mut Draft) -> Vec<Turn<'a>> {
     let rollout = &view.certificate.rollout;
     let turns: Vec<Turn<'a>> = view.certificate.nodes.iter().filter_map(|name| Turn::new(view, want, name)).collect();
-    let canaries_done =
-        turns.iter().filter(|turn| rollout.canaries.contains(&turn.node.name)).all(|turn| turn.confirmed(view));
-    let canaries_first = !canaries_done && !in_a_hurry(view);
+    let canary = |turn: &Turn<'_>| rollout.canaries.contains(&turn.node.name);
+    // One that went back says that the others had better wait.
+    let done = |turn: &Turn<'_>| turn.aim.generation == want.default.generation && turn.confirmed(view);
+    let canaries_done = turns.iter().filter(|turn| canary(turn)).all(done);
     let mut places = rollout.parallel.max(1);
     let mut chosen = Vec::new();
     for turn in turns {
         let begun = turn.rolled.deployed_at(turn.aim);
-        let waits = canaries_first && !begun && !rollout.canaries.contains(&turn.node.name);
+        let waits = !canaries_done && !begun && !canary(&turn) && !turn.in_a_hurry(view);
         let settled = turn.confirmed(view) || turn.is_held(view);
         if waits || (!settled && places == 0) {
             let why = Reason::Wave { node: turn.node.name.clone() };
@@ -170,16 +192,6 @@ fn waves<'a>(view: &View<'a>, want: &'a Want, draft: &mut Draft) -> Vec<Turn<'a>
         chosen.push(turn);
     }
     chosen
-}
-
-/// When what is out there is about to end, or nothing is out there, waiting for canaries does more harm than good.
-fn in_a_hurry(view: &View<'_>) -> bool {
-    let ledger = view.ledger();
-    let out_there = ledger.nodes.values().filter_map(|rolled| rolled.confirmed.as_ref());
-    let mut validities =
-        out_there.filter_map(|at| ledger.generations.get(&at.generation)).map(|held| held.about.validity);
-    let first = validities.next();
-    first.is_none_or(|first| std::iter::once(first).chain(validities).any(|validity| view.now >= last_call(validity)))
 }
 
 /// A node on its way to what is wanted there.
@@ -205,9 +217,17 @@ impl<'a> Turn<'a> {
         view.certificate.endpoints.iter().filter(mine).filter_map(|endpoint| Watch::new(view, endpoint)).collect()
     }
 
+    /// Whether it serves what it should, as far as that is asked for.
     fn confirmed(&self, view: &View<'a>) -> bool {
         let placed = self.rolled.deployed_at(self.aim) && !self.rolled.reload_due();
-        placed && self.watches(view).iter().all(Watch::proven)
+        placed && (view.certificate.confirm == Confirm::None || self.watches(view).iter().all(Watch::proven))
+    }
+
+    /// When what it has is about to end, or it has nothing, waiting for canaries does more harm than good.
+    fn in_a_hurry(&self, view: &View<'a>) -> bool {
+        let has = self.rolled.confirmed.as_ref().or(self.rolled.reloaded.as_ref());
+        let held = has.and_then(|at| view.ledger().generations.get(&at.generation));
+        held.is_none_or(|held| view.now >= last_call(held.about.validity))
     }
 
     /// Trouble with another reload command, one that has been edited since, is no reason to wait.
@@ -221,8 +241,7 @@ impl<'a> Turn<'a> {
 
     fn is_held(&self, view: &View<'a>) -> bool {
         let rolled = &self.rolled;
-        let own = if rolled.deployed_at(self.aim) { None } else { view.hold(&rolled.deploy) };
-        let own = own.or_else(|| self.hold(view, &rolled.reload).filter(|_| rolled.reload_due()));
+        let own = view.hold(&rolled.deploy).or_else(|| self.hold(view, &rolled.reload).filter(|_| rolled.reload_due()));
         let serve = self.hold(view, &rolled.serve).filter(|_| rolled.lagging.is_some());
         own.or(serve).or_else(|| self.unreachable(view)).is_some()
     }
@@ -245,7 +264,7 @@ impl<'a> Turn<'a> {
         let Confirm::Handshakes(confirm) = view.certificate.confirm else { return };
         let watches = self.watches(view);
         if watches.iter().all(Watch::proven) {
-            self.confirm(draft);
+            self.confirm(view, draft);
             return watches.iter().for_each(|watch| watch.look_for_drift(confirm, draft));
         }
         self.pursue(view, confirm, &watches, draft);
@@ -274,20 +293,31 @@ impl<'a> Turn<'a> {
         draft.step(self.slot(), effect, why);
     }
 
-    fn confirm(&self, draft: &mut Draft) {
+    fn confirm(&self, view: &View<'a>, draft: &mut Draft) {
         let rolled = &self.rolled;
-        let known = rolled.confirmed.as_ref().is_some_and(|confirmed| confirmed.epoch == self.aim.epoch);
-        if known && rolled.lagging.is_none() && rolled.serve.failures == 0 {
+        let settled = rolled.lagging.is_none() && rolled.serve.failures == 0;
+        // Its trouble may be that of an endpoint it shares with other nodes, and is not over before that is proven.
+        if self.is_known() && (settled || !common(view).all(|watch| watch.is_some_and(|watch| watch.proven()))) {
             return;
         }
         let (node, epoch, generation) = (self.node.name.clone(), self.aim.epoch, self.aim.generation);
         draft.record(self.slot(), Event::NodeConfirmed { node, epoch, generation }, Reason::Proven);
     }
 
+    /// Whether it was confirmed since its aim was set.
+    fn is_known(&self) -> bool {
+        self.rolled.confirmed.as_ref().is_some_and(|confirmed| confirmed.epoch == self.aim.epoch)
+    }
+
     /// Not proven: look; give old workers time to go; then find out why, and mend it.
     fn pursue(&self, view: &View<'a>, confirm: Handshakes, watches: &[Watch<'a>], draft: &mut Draft) {
-        if let Some(until) = self.hold(view, &self.rolled.serve).filter(|_| self.rolled.lagging.is_some()) {
-            return draft.wake(until, WakeKind::Hold, held("serving it", &self.rolled.serve));
+        if self.rolled.lagging.is_some() {
+            if self.edited() {
+                return self.reload(view, Reason::StillOld { node: self.node.name.clone() }, draft);
+            }
+            if let Some(until) = view.hold(&self.rolled.serve) {
+                return draft.wake(until, WakeKind::Hold, held("serving it", &self.rolled.serve));
+            }
         }
         let not_before = self.look_not_before(view);
         let mut wrong = Vec::new();
@@ -298,9 +328,13 @@ impl<'a> Turn<'a> {
             }
         }
         let unsettled = watches.iter().filter(|watch| !watch.proven()).count() > wrong.len();
-        let Some((watch, failure)) = wrong.into_iter().max_by_key(|(watch, _)| watch.reachable()) else { return };
-        if !unsettled || watch.reachable() {
-            self.mend(view, watch, failure, draft);
+        let Some((watch, failure)) = wrong.iter().max_by_key(|(watch, _)| watch.reachable()) else { return };
+        if watch.reachable() {
+            let wrong: Vec<Watch<'a>> = wrong.iter().map(|(watch, _)| **watch).collect();
+            self.mend(view, &wrong, failure.clone(), draft);
+        } else if !unsettled {
+            // Nobody answers: that says nothing about what is served. Tell people, look again later.
+            self.lags(false, failure.clone(), draft);
         }
     }
 
@@ -312,51 +346,51 @@ impl<'a> Turn<'a> {
         waited.unwrap_or(Timestamp::from_millis(0))
     }
 
-    fn mend(&self, view: &View<'a>, watch: &Watch<'a>, failure: Failure, draft: &mut Draft) {
-        let (node, epoch) = (self.node.name.clone(), self.aim.epoch);
+    fn mend(&self, view: &View<'a>, wrong: &[Watch<'a>], failure: Failure, draft: &mut Draft) {
+        let node = self.node.name.clone();
         let why = Reason::StillOld { node: node.clone() };
-        let known = self.rolled.confirmed.as_ref().is_some_and(|confirmed| confirmed.epoch == epoch);
-        if !watch.reachable() {
-            // Nobody answers: that says nothing about what is served. Tell people, look again later.
-            return draft.record(self.slot(), Event::Lagging { node, epoch, drift: false, failure }, why);
-        }
-        let files = view.facts.seen.nodes.get(&node).filter(|seen| seen.at >= watch.seen_at());
-        let Some(files) = files else {
+        let seen_at = wrong.iter().map(Watch::seen_at).max();
+        let Some(files) = view.facts.seen.nodes.get(&node).filter(|seen| Some(seen.at) >= seen_at) else {
             let effect = Effect::Inspect { node, generation: self.aim.generation };
             return draft.step(self.slot(), effect, why);
         };
-        if let Some(event) = self.go_back(view, watch, files) {
-            let generation = self.rolled.served_before.unwrap_or(self.aim.generation);
+        if let Some((event, generation)) = self.go_back(view, wrong, files) {
             return draft.record(Slot::Want, event, Reason::GoesBack { node, generation });
         }
         if self.rolled.lagging.is_none() {
-            return draft.record(self.slot(), Event::Lagging { node, epoch, drift: known, failure }, why);
+            // What held until now is mended at once; what was mended and does not hold waits.
+            return self.lags(self.is_known() && self.rolled.serve.failures == 0, failure, draft);
         }
         if files.holds(self.aim.generation) {
             self.reload(view, why, draft);
         } else {
-            self.deploy(view, Reason::Drifted { node: self.node.name.clone() }, draft);
+            self.deploy(view, Reason::Drifted { node }, draft);
         }
     }
 
+    fn lags(&self, drift: bool, shows: Failure, draft: &mut Draft) {
+        let (node, epoch) = (self.node.name.clone(), self.aim.epoch);
+        let why = Reason::StillOld { node: node.clone() };
+        draft.record(self.slot(), Event::Lagging { node, epoch, drift, failure: shows }, why);
+    }
+
     /// Back to what it served well, and only where our generation is published and broke it (DESIGN §1).
-    fn go_back(&self, view: &View<'a>, watch: &Watch<'a>, files: &super::sightings::NodeSeen) -> Option<Event> {
+    fn go_back(&self, view: &View<'a>, wrong: &[Watch<'a>], files: &NodeSeen) -> Option<(Event, GenId)> {
         let ledger = view.ledger();
-        let during_rollout = self.rolled.confirmed.as_ref().is_none_or(|confirmed| confirmed.epoch < self.aim.epoch);
-        let before = self.rolled.served_before.filter(|before| *before < self.aim.generation)?;
-        let good =
-            ledger.generations.get(&before).is_some_and(|held| held.accepted() && view.now < held.about.validity.end);
-        let allowed = view.certificate.rollout.roll_back && !self.aim.rollback;
-        (allowed && during_rollout && good && watch.broken() && files.holds(self.aim.generation)).then(|| {
-            Event::WantSet {
-                epoch: ledger.epoch.next(),
-                generation: before,
-                node: Some(self.node.name.clone()),
-                rollback: true,
-                asked: None,
-                why: format!("{} broke on {}", self.node.name, self.aim.generation).into(),
-            }
-        })
+        let generation = self.rolled.served_before.filter(|before| *before < self.aim.generation)?;
+        let before = ledger.generations.get(&generation)?;
+        let good = before.accepted() && view.now < before.about.validity.end;
+        let allowed = view.certificate.rollout.roll_back && !self.aim.rollback && !self.is_known();
+        let broke = wrong.iter().any(|watch| watch.broke_after(before.about.leaf));
+        let event = Event::WantSet {
+            epoch: ledger.epoch.next(),
+            generation,
+            node: Some(self.node.name.clone()),
+            rollback: true,
+            asked: None,
+            why: format!("{} broke on {}", self.node.name, self.aim.generation).into(),
+        };
+        (allowed && good && broke && files.holds(self.aim.generation)).then_some((event, generation))
     }
 }
 
@@ -375,17 +409,6 @@ impl Rolled {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------------ endpoints
-
-/// The node behind an endpoint, when that is known.
-fn behind<'a>(view: &View<'a>, endpoint: &'a Endpoint) -> Option<&'a NodeName> {
-    match (&endpoint.node, view.certificate.nodes.as_slice()) {
-        (Some(node), _) => Some(node),
-        (None, [only]) => Some(only),
-        (None, _) => None,
-    }
-}
-
 /// Endpoints behind more than one node: proven after the last of them was reloaded; every node is told when they lag.
 fn unattributed(view: &View<'_>, want: &Want, draft: &mut Draft) {
     let Confirm::Handshakes(confirm) = view.certificate.confirm else { return };
@@ -393,9 +416,7 @@ fn unattributed(view: &View<'_>, want: &Want, draft: &mut Draft) {
     if nodes().any(|turn| !turn.confirmed(view)) {
         return;
     }
-    let alone = |endpoint: &&Endpoint| behind(view, endpoint).is_none();
-    for endpoint in view.certificate.endpoints.iter().filter(alone) {
-        let Some(watch) = Watch::new(view, endpoint) else { continue };
+    for watch in common(view).flatten() {
         if watch.proven() {
             watch.look_for_drift(confirm, draft);
             continue;
@@ -406,126 +427,10 @@ fn unattributed(view: &View<'_>, want: &Want, draft: &mut Draft) {
     }
 }
 
-/// An endpoint, what it should serve and what it was last seen to serve.
-#[derive(Clone, Copy)]
-struct Watch<'a> {
-    endpoint: &'a Endpoint,
-    id: Digest,
-    generation: GenId,
-    /// The last reload of every node behind it, and when that was: a look must have begun after it.
-    floor: (Seq, Timestamp),
-    seen: Option<&'a EndpointSeen>,
-}
-
-impl<'a> Watch<'a> {
-    /// Nothing when a node behind it was never reloaded: there is nothing to look for yet.
-    fn new(view: &View<'a>, endpoint: &'a Endpoint) -> Option<Self> {
-        let want = view.ledger().want.as_ref()?;
-        let node = behind(view, endpoint);
-        let aim = node.map_or(&want.default, |node| want.on(node));
-        let about = &view.ledger().generations.get(&aim.generation)?.about;
-        let behind = view.certificate.nodes.iter().filter(|name| node.is_none_or(|node| node == *name));
-        let reloads: Option<Vec<_>> =
-            behind.map(|name| view.ledger().nodes.get(name)?.reloaded.as_ref().map(|at| (at.seq, at.at))).collect();
-        let floor = reloads?.into_iter().max()?;
-        let id = endpoint_id(endpoint);
-        let seen = view.facts.seen.endpoints.get(&id).filter(|seen| seen.leaf == about.leaf);
-        Some(Self { endpoint, id, generation: aim.generation, floor, seen })
-    }
-
-    /// The last look, when it began after the last reload.
-    fn current(&self) -> Option<&'a EndpointSeen> {
-        self.seen.filter(|seen| seen.started >= self.floor.0)
-    }
-
-    fn proven(&self) -> bool {
-        self.current().is_some_and(|seen| seen.proof.is_some_and(|proof| proof >= self.floor.0))
-    }
-
-    fn seen_at(&self) -> Timestamp {
-        self.current().map_or(self.floor.1, |seen| seen.at)
-    }
-
-    /// What is wrong, once patience is at an end: a whole look, begun after the reload, ended after `drain`.
-    fn wrong(&self, confirm: Handshakes, not_before: Timestamp, now: Timestamp) -> Option<Failure> {
-        let drained = self.floor.1 + confirm.drain;
-        // A clock set back must not make patience endless.
-        let believable = |seen: &&EndpointSeen| seen.at <= now;
-        let seen = self.current().filter(|seen| seen.whole).filter(believable)?;
-        (seen.at >= drained.min(now) && now >= drained && seen.at >= not_before)
-            .then(|| shown_wrong(self.endpoint, seen))
-    }
-
-    fn shown(&self) -> impl Iterator<Item = &'a Shown> {
-        self.current().into_iter().flat_map(|seen| seen.observations.iter().map(|observation| &observation.shown))
-    }
-
-    /// Whether some address answered with something other than what it should.
-    fn reachable(&self) -> bool {
-        self.shown().any(|shown| !matches!(shown, Shown::Wanted | Shown::Unreachable { .. }))
-    }
-
-    /// Whether ordinary clients are refused: not merely the old leaf, and not merely nobody there.
-    fn broken(&self) -> bool {
-        self.shown().any(|shown| matches!(shown, Shown::HandshakeFailed { .. } | Shown::BrokenChain { .. }))
-    }
-
-    fn look(&self, confirm: Handshakes, now: Timestamp, draft: &mut Draft) {
-        let endpoint = self.endpoint.to_string();
-        let again = self.current().filter(|seen| seen.whole && seen.at <= now).map(|seen| seen.at + RELOOK);
-        if let Some(at) = again.filter(|at| *at > now) {
-            return draft.wake(at, WakeKind::Pause, Reason::Draining { endpoint });
-        }
-        let why = if self.current().is_some() && now < self.floor.1 + confirm.drain {
-            Reason::Draining { endpoint }
-        } else {
-            Reason::NotProven { endpoint }
-        };
-        self.step(true, why, draft);
-    }
-
-    fn look_for_drift(&self, confirm: Handshakes, draft: &mut Draft) {
-        let endpoint = self.endpoint.to_string();
-        let due = self.seen_at() + confirm.every;
-        if due > draft.now && self.seen_at() <= draft.now {
-            return draft.wake(due, WakeKind::Schedule, Reason::DriftLook { endpoint });
-        }
-        self.step(false, Reason::DriftLook { endpoint }, draft);
-    }
-
-    fn step(&self, whole: bool, why: Reason, draft: &mut Draft) {
-        let effect = Effect::Look { endpoint: self.endpoint.clone(), generation: self.generation, whole };
-        draft.step(Slot::Endpoint(self.id), effect, why);
-    }
-}
-
-fn shown_wrong(endpoint: &Endpoint, seen: &EndpointSeen) -> Failure {
-    let wrong = |shown: &Shown| match shown {
-        Shown::Wanted => None,
-        Shown::Other { serial, not_after, .. } => {
-            Some(("served_older_than_disk".to_owned(), format!("serves serial {serial}, valid until {not_after}")))
-        }
-        Shown::BrokenChain { message } => {
-            Some(("node_chain_broken".to_owned(), format!("serves the new leaf with a broken chain: {message}")))
-        }
-        Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => {
-            Some((failure.code.clone(), failure.message.to_string()))
-        }
-    };
-    let found =
-        seen.observations.iter().filter_map(|observation| Some((observation.address, wrong(&observation.shown)?)));
-    let lines: Vec<_> = found.collect();
-    let (code, message) = lines.first().map_or_else(
-        || ("dns_no_address".to_owned(), "no address to look at".to_owned()),
-        |(_, (code, message))| (code.clone(), message.clone()),
-    );
-    let mut failure = Failure::new(Class::Retry, code, endpoint.to_string(), message)
-        .advise("is the right server reloaded, and does its configuration name the files in the live directory?");
-    for (address, (_, message)) in lines {
-        let address = address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
-        failure = failure.detail(format!("{address}: {message}"));
-    }
-    failure
+/// Endpoints behind more than one node; nothing for one where a node was never reloaded.
+fn common<'a>(view: &View<'a>) -> impl Iterator<Item = Option<Watch<'a>>> {
+    let endpoints = view.certificate.endpoints.iter().filter(|endpoint| behind(view, endpoint).is_none());
+    endpoints.map(|endpoint| Watch::new(view, endpoint))
 }
 
 /// Everything wanted is proven: say so once an epoch.

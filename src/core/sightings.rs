@@ -63,6 +63,9 @@ pub struct EndpointSeen {
     pub proof: Option<Seq>,
     /// One for each address.
     pub observations: Vec<Observation>,
+    /// Another leaf that it was last proven to serve before it was looked at for this one.
+    #[serde(default)]
+    pub before: Option<Fingerprint>,
 }
 
 impl EndpointSeen {
@@ -76,8 +79,12 @@ impl EndpointSeen {
 impl Sightings {
     /// Takes in a look at an endpoint. A whole look that shows what was wanted proves it; a glance keeps an earlier proof.
     pub fn saw_endpoint(&mut self, id: Digest, mut seen: EndpointSeen) {
-        let earlier =
-            self.endpoints.get(&id).filter(|earlier| earlier.leaf == seen.leaf).and_then(|earlier| earlier.proof);
+        let last = self.endpoints.get(&id);
+        let earlier = last.filter(|last| last.leaf == seen.leaf).and_then(|last| last.proof);
+        seen.before = last.and_then(|last| match last.proof {
+            Some(_) if last.leaf != seen.leaf => Some(last.leaf),
+            _ => last.before.filter(|before| *before != seen.leaf),
+        });
         seen.proof = match (seen.wanted(), seen.whole) {
             (false, _) => None,
             (true, true) => Some(seen.started),
@@ -149,4 +156,38 @@ pub struct TimerSeen {
 #[must_use]
 pub fn endpoint_id(endpoint: &Endpoint) -> Digest {
     sha256(&[format!("{endpoint:?}").as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Observation;
+
+    fn look(leaf: &[u8], started: u64, shown: Shown) -> EndpointSeen {
+        EndpointSeen {
+            started: Seq(started),
+            at: Timestamp::from_secs(1_000),
+            leaf: sha256(&[leaf]),
+            whole: true,
+            proof: None,
+            observations: vec![Observation { address: None, shown, matched: 8, notes: Vec::new() }],
+            before: None,
+        }
+    }
+
+    #[test]
+    fn what_an_endpoint_was_proven_to_serve_before_outlives_looks_that_fail() {
+        let (id, broken) = (sha256(&[b"endpoint"]), || Shown::BrokenChain { message: "no intermediate".into() });
+        let mut sightings = Sightings::default();
+        let mut saw = |seen| {
+            sightings.saw_endpoint(id, seen);
+            sightings.endpoints[&id].before
+        };
+        assert_eq!(saw(look(b"first", 1, broken())), None, "it never served anything well");
+        assert_eq!(saw(look(b"second", 2, broken())), None);
+        assert_eq!(saw(look(b"second", 3, Shown::Wanted)), None, "what it serves now is not what it served before");
+        assert_eq!(saw(look(b"third", 4, broken())), Some(sha256(&[b"second"])));
+        assert_eq!(saw(look(b"third", 5, broken())), Some(sha256(&[b"second"])));
+        assert_eq!(saw(look(b"second", 6, Shown::Wanted)), None);
+    }
 }

@@ -194,6 +194,9 @@ fn news(view: &View<'_>) -> BTreeMap<Alert, News> {
     }
     add(Alert::Cleanup, &ledger.cleanup);
     add(Alert::Post, &ledger.post);
+    for (node, failure) in super::rollout::put_back(view) {
+        news.entry(Alert::Node(node.clone())).or_insert(News { kind: NoticeKind::Failure, failure });
+    }
     if let Some(failure) = danger(view) {
         news.insert(Alert::Danger, News { kind: NoticeKind::Danger, failure });
     }

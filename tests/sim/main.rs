@@ -21,6 +21,7 @@ mod layers;
 mod nodes;
 mod people;
 mod random;
+mod rollout;
 mod scenario;
 mod store;
 mod world;

@@ -315,8 +315,9 @@ impl Run {
             Habit::Timer(every) if !daemon => Duration::from_millis(every),
             _ => Duration::ZERO,
         };
+        let began = (!daemon).then(|| peer.state().now());
         let settings = Settings {
-            horizon: Horizon { span, issue: true, began: None },
+            horizon: Horizon { span, issue: true, began },
             deadline: Duration::from_secs(1_800),
             rehearsal: false,
             host: "sim".into(),
@@ -621,13 +622,18 @@ impl Run {
         }
     }
 
-    /// What a last whole pass finds wrong.
-    pub(crate) fn verdict(&mut self) -> Result<(), String> {
+    /// One whole pass, as a person starts it.
+    pub(crate) fn pass(&mut self) -> Result<Report, String> {
         let mono = self.world.state().mono;
         self.last = None;
         self.start(false);
-        self.until(mono + HOUR / 2)?;
-        let Some(report) = self.last.take() else { return Err("runs_come_to_an_end: the last one did not".to_owned()) };
+        self.until(mono + HOUR)?;
+        self.last.take().ok_or_else(|| "runs_come_to_an_end: the last one did not".to_owned())
+    }
+
+    /// What a last whole pass finds wrong.
+    pub(crate) fn verdict(&mut self) -> Result<(), String> {
+        let report = self.pass()?;
         let wrong = self.world.state().is_healed(&report);
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }

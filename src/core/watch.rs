@@ -1,0 +1,147 @@
+//! One endpoint of a roll-out: what it should serve, what it was seen to serve, and when patience with it is at an end.
+
+use super::effect::{Effect, Slot};
+use super::plan::{Draft, View, WakeKind};
+use super::reason::Reason;
+use super::sightings::{EndpointSeen, endpoint_id};
+use crate::config::spec::{Endpoint, Handshakes};
+use crate::ports::Shown;
+use crate::types::{Class, Digest, Failure, Fingerprint, GenId, NodeName, Seq, Timestamp};
+use std::time::Duration;
+
+/// Between two looks at an endpoint that does not yet serve what it should.
+const RELOOK: Duration = Duration::from_secs(1);
+
+/// The node behind an endpoint, when that is known.
+pub(super) fn behind<'a>(view: &View<'a>, endpoint: &'a Endpoint) -> Option<&'a NodeName> {
+    match (&endpoint.node, view.certificate.nodes.as_slice()) {
+        (Some(node), _) => Some(node),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    }
+}
+
+/// An endpoint, what it should serve and what it was last seen to serve.
+#[derive(Clone, Copy)]
+pub(super) struct Watch<'a> {
+    endpoint: &'a Endpoint,
+    id: Digest,
+    generation: GenId,
+    /// The last reload of every node behind it, and when that was: a look must have begun after it.
+    floor: (Seq, Timestamp),
+    seen: Option<&'a EndpointSeen>,
+}
+
+impl<'a> Watch<'a> {
+    /// Nothing when a node behind it was never reloaded: there is nothing to look for yet.
+    pub(super) fn new(view: &View<'a>, endpoint: &'a Endpoint) -> Option<Self> {
+        let want = view.ledger().want.as_ref()?;
+        let node = behind(view, endpoint);
+        let aim = node.map_or(&want.default, |node| want.on(node));
+        let about = &view.ledger().generations.get(&aim.generation)?.about;
+        let behind = view.certificate.nodes.iter().filter(|name| node.is_none_or(|node| node == *name));
+        let reloads: Option<Vec<_>> =
+            behind.map(|name| view.ledger().nodes.get(name)?.reloaded.as_ref().map(|at| (at.seq, at.at))).collect();
+        let floor = reloads?.into_iter().max()?;
+        let id = endpoint_id(endpoint);
+        let seen = view.facts.seen.endpoints.get(&id).filter(|seen| seen.leaf == about.leaf);
+        Some(Self { endpoint, id, generation: aim.generation, floor, seen })
+    }
+
+    /// The last look, when it began after the last reload.
+    fn current(&self) -> Option<&'a EndpointSeen> {
+        self.seen.filter(|seen| seen.started >= self.floor.0)
+    }
+
+    pub(super) fn proven(&self) -> bool {
+        self.current().is_some_and(|seen| seen.proof.is_some_and(|proof| proof >= self.floor.0))
+    }
+
+    pub(super) fn seen_at(&self) -> Timestamp {
+        self.current().map_or(self.floor.1, |seen| seen.at)
+    }
+
+    /// What is wrong, once patience is at an end: a whole look, begun after the reload, ended after `drain`.
+    pub(super) fn wrong(&self, confirm: Handshakes, not_before: Timestamp, now: Timestamp) -> Option<Failure> {
+        // A clock set back must not make patience endless: after a reload of the future, any look of the past will do.
+        let drained = if now < self.floor.1 { Timestamp::from_millis(0) } else { self.floor.1 + confirm.drain };
+        let seen = self.current().filter(|seen| seen.whole && seen.at <= now)?;
+        (seen.at >= drained && seen.at >= not_before).then(|| shown_wrong(self.endpoint, seen))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &'a Shown> {
+        self.current().into_iter().flat_map(|seen| seen.observations.iter().map(|observation| &observation.shown))
+    }
+
+    /// Whether some address answered with something other than what it should.
+    pub(super) fn reachable(&self) -> bool {
+        self.shown().any(|shown| !matches!(shown, Shown::Wanted | Shown::Unreachable { .. }))
+    }
+
+    /// Whether ordinary clients are refused: not merely the old leaf, and not merely nobody there.
+    fn broken(&self) -> bool {
+        self.shown().any(|shown| matches!(shown, Shown::HandshakeFailed { .. } | Shown::BrokenChain { .. }))
+    }
+
+    /// Whether it is broken, and was proven to serve `before` until this roll-out: then the roll-out broke it.
+    pub(super) fn broke_after(&self, before: Fingerprint) -> bool {
+        self.broken() && self.current().is_some_and(|seen| seen.before == Some(before))
+    }
+
+    pub(super) fn look(&self, confirm: Handshakes, now: Timestamp, draft: &mut Draft) {
+        let endpoint = self.endpoint.to_string();
+        let again = self.current().filter(|seen| seen.whole && seen.at <= now).map(|seen| seen.at + RELOOK);
+        if let Some(at) = again.filter(|at| *at > now) {
+            return draft.wake(at, WakeKind::Pause, Reason::Draining { endpoint });
+        }
+        let why = if self.current().is_some() && now < self.floor.1 + confirm.drain {
+            Reason::Draining { endpoint }
+        } else {
+            Reason::NotProven { endpoint }
+        };
+        self.step(true, why, draft);
+    }
+
+    pub(super) fn look_for_drift(&self, confirm: Handshakes, draft: &mut Draft) {
+        let endpoint = self.endpoint.to_string();
+        let due = self.seen_at() + confirm.every;
+        if due > draft.now && self.seen_at() <= draft.now {
+            return draft.wake(due, WakeKind::Schedule, Reason::DriftLook { endpoint });
+        }
+        self.step(false, Reason::DriftLook { endpoint }, draft);
+    }
+
+    fn step(&self, whole: bool, why: Reason, draft: &mut Draft) {
+        let effect = Effect::Look { endpoint: self.endpoint.clone(), generation: self.generation, whole };
+        draft.step(Slot::Endpoint(self.id), effect, why);
+    }
+}
+
+fn shown_wrong(endpoint: &Endpoint, seen: &EndpointSeen) -> Failure {
+    let wrong = |shown: &Shown| match shown {
+        Shown::Wanted => None,
+        Shown::Other { serial, not_after, .. } => {
+            Some(("served_older_than_disk".to_owned(), format!("serves serial {serial}, valid until {not_after}")))
+        }
+        Shown::BrokenChain { message } => {
+            Some(("node_chain_broken".to_owned(), format!("serves the new leaf with a broken chain: {message}")))
+        }
+        Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => {
+            Some((failure.code.clone(), failure.message.to_string()))
+        }
+    };
+    let found =
+        seen.observations.iter().filter_map(|observation| Some((observation.address, wrong(&observation.shown)?)));
+    let lines: Vec<_> = found.collect();
+    let (code, message) = lines.first().map_or_else(
+        || ("dns_no_address".to_owned(), "no address to look at".to_owned()),
+        |(_, (code, message))| (code.clone(), message.clone()),
+    );
+    let mut failure = Failure::new(Class::Retry, code, endpoint.to_string(), message)
+        .advise("is the right server reloaded, and does its configuration name the files in the live directory?");
+    for (address, (_, message)) in lines {
+        let address = address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+        failure = failure.detail(format!("{address}: {message}"));
+    }
+    failure
+}
