@@ -98,12 +98,13 @@ impl<'a> Burst<'a> {
             if hand.broken.is_some() {
                 return hand.plan = None;
             }
-            hand.take_requests(ports);
             let now = ports.clock.now();
             let woken = hand.plan.as_ref().and_then(Plan::wake).is_none_or(|wake| wake.at <= now);
             if !hand.stale && !woken {
                 return;
             }
+            // Only now: whoever drops a request waits for the lock, and a thousand directories take time to list.
+            hand.take_requests(ports);
             hand.stale = false;
             let mut plan =
                 plan(&self.agent.spec, name, &hand.facts, &self.commons.shared, now, self.agent.settings.horizon);
@@ -234,11 +235,18 @@ impl<'a> Burst<'a> {
     fn finish(&mut self, done: Done) {
         self.in_flight.end(&done.work);
         let ports = &self.agent.ports;
+        let mut news = false;
         if let Some((issuer, failure)) = &done.issuer {
-            self.commons.issuer_fared(ports, issuer, failure.as_ref());
+            news |= self.commons.issuer_fared(ports, issuer, failure.as_ref());
         }
         if let Some((node, failure)) = &done.node {
-            self.commons.node_fared(ports, node, failure.as_ref());
+            news |= self.commons.node_fared(ports, node, failure.as_ref());
+        }
+        if news {
+            // What a CA or a node is like concerns all that wait for it: a hundred orders must not meet one outage.
+            for hand in self.hands.values_mut() {
+                hand.stale = true;
+            }
         }
         for (name, events) in done.events {
             self.happened(&name, events);

@@ -4,6 +4,7 @@ use super::Ports;
 use crate::config::spec::Spec;
 use crate::core::Shared;
 use crate::core::event::{Entry, IssuerEvent, NodeEvent};
+use crate::core::shared::{IssuerFacts, NodeFacts};
 use crate::ports::{AppendError, Scope};
 use crate::types::{Class, Failure, IssuerName, NodeName, Seq, Timestamp};
 use serde::Serialize;
@@ -37,13 +38,21 @@ impl Commons {
     /// Reads what other processes have added.
     pub(super) fn catch_up(&mut self, ports: &Ports) -> Result<(), Failure> {
         for (name, facts) in &mut self.shared.issuers {
-            for entry in read::<IssuerEvent>(ports, &Scope::Issuer(name.clone()), facts.seq)? {
-                facts.apply(&entry);
+            let (entries, anew) = read::<IssuerEvent>(ports, &Scope::Issuer(name.clone()), facts.seq)?;
+            if anew {
+                *facts = IssuerFacts::default();
+            }
+            for entry in &entries {
+                facts.apply(entry);
             }
         }
         for (name, facts) in &mut self.shared.nodes {
-            for entry in read::<NodeEvent>(ports, &Scope::Node(name.clone()), facts.seq)? {
-                facts.apply(&entry);
+            let (entries, anew) = read::<NodeEvent>(ports, &Scope::Node(name.clone()), facts.seq)?;
+            if anew {
+                *facts = NodeFacts::default();
+            }
+            for entry in &entries {
+                facts.apply(entry);
             }
         }
         Ok(())
@@ -71,48 +80,57 @@ impl Commons {
         Ok(())
     }
 
-    /// Takes note of how a CA as a whole fares. One failure a hold: a hundred orders that fail at once are one outage.
-    pub(super) fn issuer_fared(&mut self, ports: &Ports, issuer: &IssuerName, failure: Option<&Failure>) {
+    /// Takes note of how a CA as a whole fares. One failure a hold: a hundred orders that fail at once are one outage. Says
+    /// whether that is news.
+    pub(super) fn issuer_fared(&mut self, ports: &Ports, issuer: &IssuerName, failure: Option<&Failure>) -> bool {
         let now = ports.clock.now();
         for _ in 0..RETRIES {
             let facts = self.shared.issuers.entry(issuer.clone()).or_default();
             let event = match failure {
-                Some(_) if facts.trouble.until(now).is_some() => return,
+                Some(_) if facts.trouble.until(now).is_some() => return false,
                 Some(failure) => IssuerEvent::Failed { failure: failure.clone() },
-                None if facts.trouble.failures == 0 => return,
+                None if facts.trouble.failures == 0 => return false,
                 None => IssuerEvent::Recovered,
             };
             match append(ports, &Scope::Issuer(issuer.clone()), facts.seq, now, &event) {
-                Ok(seq) => return facts.apply(&Entry { seq, at: now, event }),
+                Ok(seq) => {
+                    facts.apply(&Entry { seq, at: now, event });
+                    return true;
+                }
                 Err(error) => {
                     if !self.try_again(ports, error) {
-                        return;
+                        return false;
                     }
                 }
             }
         }
+        false
     }
 
-    /// Takes note of whether a node can be reached.
-    pub(super) fn node_fared(&mut self, ports: &Ports, node: &NodeName, failure: Option<&Failure>) {
+    /// Takes note of whether a node can be reached. Says whether that is news.
+    pub(super) fn node_fared(&mut self, ports: &Ports, node: &NodeName, failure: Option<&Failure>) -> bool {
         let now = ports.clock.now();
         for _ in 0..RETRIES {
             let facts = self.shared.nodes.entry(node.clone()).or_default();
             let event = match failure {
-                Some(_) if facts.trouble.until(now).is_some() => return,
+                Some(_) if facts.trouble.until(now).is_some() => return false,
                 Some(failure) => NodeEvent::Failed { failure: failure.clone() },
-                None if facts.trouble.failures == 0 => return,
+                None if facts.trouble.failures == 0 => return false,
                 None => NodeEvent::Recovered,
             };
             match append(ports, &Scope::Node(node.clone()), facts.seq, now, &event) {
-                Ok(seq) => return facts.apply(&Entry { seq, at: now, event }),
+                Ok(seq) => {
+                    facts.apply(&Entry { seq, at: now, event });
+                    return true;
+                }
                 Err(error) => {
                     if !self.try_again(ports, error) {
-                        return;
+                        return false;
                     }
                 }
             }
         }
+        false
     }
 
     /// After a refused append: reads what others wrote. Says whether that is worth another try.
@@ -140,8 +158,10 @@ fn append<E: Serialize>(
     ports.journal.append(scope, expect, at, &[value])
 }
 
-fn read<E: DeserializeOwned>(ports: &Ports, scope: &Scope, after: Seq) -> Result<Vec<Entry<E>>, Failure> {
+/// The records after `after`, and whether they replace what was known: the journal was compacted, set aside or lost meanwhile.
+fn read<E: DeserializeOwned>(ports: &Ports, scope: &Scope, after: Seq) -> Result<(Vec<Entry<E>>, bool), Failure> {
     let mut loaded = ports.journal.load(scope, after)?;
+    let anew = loaded.restarted || loaded.set_aside.is_some();
     if loaded.restarted {
         loaded = ports.journal.load(scope, Seq(0))?;
     }
@@ -159,5 +179,6 @@ fn read<E: DeserializeOwned>(ports: &Ports, scope: &Scope, after: Seq) -> Result
         let event = serde_json::from_value(record.event).map_err(|error| unreadable(record.seq, error.to_string()))?;
         Ok(Entry { seq: record.seq, at: record.at, event })
     };
-    loaded.records.into_iter().map(entry).collect()
+    let entries: Result<Vec<Entry<E>>, Failure> = loaded.records.into_iter().map(entry).collect();
+    Ok((entries?, anew))
 }

@@ -4,7 +4,7 @@ use super::Ports;
 use crate::config::spec::{Certificate, Confirm, Issuer, Node, Spec};
 use crate::core::ledger::Phase;
 use crate::core::sightings::{EndpointSeen, NodeSeen, TimerSeen, endpoint_id};
-use crate::core::{Effect, Event, Facts, Work};
+use crate::core::{Effect, Event, Facts, Shared, Work};
 use crate::ports::{
     AnyGeneration, Authorization, Criteria, Download, Generation, HookContext, Look, Notice, Observation, OrderLook,
     OrderStatus, Pending, Production, Proof, RenewalInfo, Shown, Verdict,
@@ -202,6 +202,8 @@ impl Bench {
         match effect {
             Effect::OpenOrder { attempt, order, .. } => {
                 let account = ca.account().await?;
+                // The CA has told its time by now, for the first time perhaps.
+                in_step(ca.clock_offset(), issuer)?;
                 let look = ca.open_order(order).await?;
                 Ok(opened(*attempt, look, account.url))
             }
@@ -254,7 +256,9 @@ impl Bench {
             Err(failure) => {
                 done.issuer = concerns_the_ca(&failure).then(|| (issuer.clone(), Some(failure.clone())));
                 let mut events = Vec::new();
-                if let (Effect::SubmitCsr { key, .. }, "key:missing") = (effect, failure.code.as_str()) {
+                if let (Effect::SubmitCsr { key, .. } | Effect::FetchChain { key, .. }, "key:missing" | "key:damaged") =
+                    (effect, failure.code.as_str())
+                {
                     events.push(Event::KeyDiscarded { key: *key });
                 }
                 events.push(Event::StepFailed { attempt, failure });
@@ -496,13 +500,24 @@ fn proof(certificate: &Certificate, authorization: &Authorization) -> Result<Pro
     })
 }
 
+/// Refuses when our clock and the CA's differ too much for an order.
+fn in_step(offset: Option<i64>, issuer: &IssuerName) -> Result<(), Failure> {
+    let shared = Shared { clock_offset: offset, ..Shared::default() };
+    shared.clock_suspect(None, Timestamp::from_secs(0)).map_or(Ok(()), |why| {
+        Err(Failure::new(Class::Retry, "clock:suspect", issuer.as_str(), format!("no order was made: {why}"))
+            .advise("set this machine's clock (timedatectl, chronyc tracking)"))
+    })
+}
+
 /// Whether a failure says something about the CA as a whole, and not about one order.
 fn concerns_the_ca(failure: &Failure) -> bool {
-    const ACCOUNT: [&str; 8] = [
+    const ACCOUNT: [&str; 9] = [
         "acme:accountDoesNotExist",
         "acme:accountKey",
         "acme:externalAccountKey",
         "acme:externalAccountRequired",
+        // Without a problem document it is the front door that refuses, whatever the order.
+        "acme:http429",
         "acme:serverInternal",
         "acme:termsOfService",
         "acme:unreadable",

@@ -11,8 +11,11 @@ pub struct Hold {
     pub set_at: Timestamp,
     /// How long it is, in milliseconds.
     pub millis: u64,
-    /// Whether the other side asked for it: `--force` does not skip it.
+    /// Whether the other side asked for it, or for a part of it: `--force` does not skip that.
     pub demanded: bool,
+    /// How much of it the other side asked for, in milliseconds; all of it when a demanded hold does not say.
+    #[serde(default)]
+    pub demanded_millis: Option<u64>,
 }
 
 /// No local backoff is longer: every certificate is tried daily whatever happened.
@@ -28,10 +31,17 @@ const ATTEMPT_LADDER: [u64; 4] = [60, 600, 6_000, 86_400];
 const STEP_LADDER: [u64; 6] = [2, 10, 60, 600, 6_000, 86_400];
 
 impl Hold {
-    /// A hold that begins at `set_at`.
+    /// A hold of `span` that begins at `set_at`, or a longer one that the other side asked for.
     #[must_use]
-    pub fn new(set_at: Timestamp, span: Duration, demanded: bool) -> Self {
-        Self { set_at, millis: u64::try_from(span.as_millis()).unwrap_or(u64::MAX), demanded }
+    pub fn new(set_at: Timestamp, span: Duration, demanded: Option<Duration>) -> Self {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let longest = demanded.map_or(span, |least| least.max(span));
+        Self { set_at, millis: millis(longest), demanded: demanded.is_some(), demanded_millis: demanded.map(millis) }
+    }
+
+    /// The part that the other side asked for.
+    fn demand(self) -> Option<Self> {
+        self.demanded.then(|| Self { millis: self.demanded_millis.unwrap_or(self.millis), ..self })
     }
 
     /// How long it is.
@@ -80,13 +90,15 @@ impl Trouble {
     }
 
     fn fail(&mut self, at: Timestamp, failure: &Failure, ladder: &[u64]) {
+        // A limit without a time is not asked after within seconds.
+        let timeless = failure.class == Class::HoldUntil && failure.retry_after.is_none();
+        let ladder = if timeless { &ATTEMPT_LADDER } else { ladder };
         let rung = usize::try_from(self.failures).unwrap_or(usize::MAX).min(ladder.len() - 1);
         let backoff = match failure.class {
             Class::Retry | Class::HoldUntil => Duration::from_secs(ladder[rung]),
             Class::Operator | Class::Spec => LONGEST_BACKOFF,
         };
-        let demanded = failure.retry_after.map(|least| least.min(LONGEST_DEMAND));
-        self.hold = Some(Hold::new(at, demanded.map_or(backoff, |least| least.max(backoff)), demanded.is_some()));
+        self.hold = Some(Hold::new(at, backoff, failure.retry_after.map(|least| least.min(LONGEST_DEMAND))));
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert(at);
         self.last = Some(failure.clone());
@@ -99,9 +111,21 @@ impl Trouble {
 
     /// A person asked: local backoff is skipped, a demanded wait is not.
     pub fn skip_backoff(&mut self) {
-        if self.hold.is_some_and(|hold| !hold.demanded) {
-            self.hold = None;
-        }
+        self.hold = self.hold.and_then(Hold::demand);
+    }
+
+    /// Until when the other side asked to wait, whatever we would do ourselves.
+    #[must_use]
+    pub fn demanded_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.hold.and_then(Hold::demand)?.until(now)
+    }
+
+    /// Until when to wait where our own backoff must not be longer than `most`.
+    #[must_use]
+    pub fn until_within(&self, now: Timestamp, most: Duration) -> Option<Timestamp> {
+        let hold = self.hold?;
+        let own = Hold { millis: hold.millis.min(u64::try_from(most.as_millis()).unwrap_or(u64::MAX)), ..hold };
+        own.until(now).max(self.demanded_until(now))
     }
 
     /// Until when to wait.
@@ -150,8 +174,45 @@ mod tests {
     }
 
     #[test]
+    fn only_what_was_asked_for_binds_a_person() {
+        let at = Timestamp::from_secs(1_000_000);
+        let mut trouble = Trouble::default();
+        trouble.attempt(at, &failure(Class::Operator, Some(5)));
+        assert_eq!(trouble.until(at), Some(at + LONGEST_BACKOFF));
+        assert_eq!(trouble.demanded_until(at), Some(at + Duration::from_secs(5)));
+        trouble.skip_backoff();
+        assert_eq!(trouble.until(at), Some(at + Duration::from_secs(5)));
+        let old: Hold = serde_json::from_str(r#"{"set_at":"2026-11-22T10:00:00Z","millis":9000,"demanded":true}"#)
+            .expect("an older record");
+        assert_eq!(old.demand().map(|hold| hold.span()), Some(Duration::from_secs(9)), "all of it");
+    }
+
+    #[test]
+    fn a_short_life_shortens_our_own_backoff_and_nothing_else() {
+        let (at, hour) = (Timestamp::from_secs(1_000_000), Duration::from_secs(3_600));
+        let mut trouble = Trouble::default();
+        trouble.attempt(at, &failure(Class::Operator, None));
+        assert_eq!(trouble.until_within(at, hour), Some(at + hour));
+        trouble.attempt(at, &failure(Class::HoldUntil, Some(7_200)));
+        assert_eq!(trouble.until_within(at, hour), Some(at + hour * 2));
+    }
+
+    #[test]
+    fn a_limit_without_a_time_is_not_asked_after_within_seconds() {
+        let at = Timestamp::from_secs(1_000_000);
+        let first = |class, wait| {
+            let mut trouble = Trouble::default();
+            trouble.step(at, &failure(class, wait));
+            trouble.hold.map(|hold| hold.span().as_secs())
+        };
+        assert_eq!(first(Class::HoldUntil, None), Some(60));
+        assert_eq!(first(Class::HoldUntil, Some(5)), Some(5));
+        assert_eq!(first(Class::Retry, None), Some(2));
+    }
+
+    #[test]
     fn a_clock_set_back_starts_the_hold_anew_and_never_lengthens_it() {
-        let hold = Hold::new(Timestamp::from_secs(1_000_000), Duration::from_secs(60), false);
+        let hold = Hold::new(Timestamp::from_secs(1_000_000), Duration::from_secs(60), None);
         let earlier = Timestamp::from_secs(10);
         assert_eq!(hold.until(earlier), Some(earlier + Duration::from_secs(60)));
         assert_eq!(hold.until(Timestamp::from_secs(1_000_060)), None);

@@ -2,7 +2,7 @@
 
 use super::effect::{Effect, Slot};
 use super::event::{Ask, Event};
-use super::hold::{Trouble, WORTH_TELLING};
+use super::hold::{LONGEST_BACKOFF, Trouble, WORTH_TELLING};
 use super::ledger::{Gate, Held, Ledger, Order, Phase};
 use super::plan::{Draft, View, WakeKind};
 use super::reason::Reason;
@@ -67,6 +67,10 @@ fn ari(view: &View<'_>, draft: &mut Draft) -> bool {
 fn go_on(view: &View<'_>, order: &Order, draft: &mut Draft) {
     let attempt = order.attempt;
     if let Phase::Staged { generation } = order.phase {
+        if let Some(failure) = order.step.last.as_ref().filter(|failure| is_lost(failure)) {
+            let why = Reason::OrderDead { failure: failure.clone() };
+            return draft.record(Slot::Issue, Event::OrderFailed { attempt, failure: failure.clone() }, why);
+        }
         let effect = Effect::Judge { generation, names: order.names.clone() };
         return step_unless_held(view, order, effect, draft);
     }
@@ -117,26 +121,42 @@ fn next_effect(view: &View<'_>, order: &Order, url: &str, account: &str) -> Effe
 }
 
 fn step_unless_held(view: &View<'_>, order: &Order, effect: Effect, draft: &mut Draft) {
-    if let Some(until) = order.step.until(view.now) {
-        let span = order.step.hold.map_or(Duration::ZERO, |hold| hold.span());
-        let kind = if span < WORTH_TELLING { WakeKind::Pause } else { WakeKind::Hold };
-        return draft.wake(until, kind, held("the order's next step", &order.step));
+    // A wait of seconds belongs to the order's work; a longer one is stored.
+    let kind = |trouble: &Trouble| {
+        let span = trouble.hold.map_or(Duration::ZERO, |hold| hold.span());
+        if span < WORTH_TELLING { WakeKind::Pause } else { WakeKind::Hold }
+    };
+    if let Some(until) = order.step.until_within(view.now, patience(view)) {
+        return draft.wake(until, kind(&order.step), held("the order's next step", &order.step));
     }
-    if let Some(until) = issuer_hold(view) {
-        return draft.wake(until.0, WakeKind::Hold, until.1);
+    if let Some((until, why)) = issuer_hold(view) {
+        let kind = view.shared.issuers.get(&view.issuer.name).map_or(WakeKind::Hold, |facts| kind(&facts.trouble));
+        return draft.wake(until, kind, why);
     }
     draft.step(Slot::Issue, effect, Reason::OrderOpen { phase: order.phase.name() });
 }
 
+/// Our own waits are never so long that a short life could end in one: the room after its last call holds at least one try.
+fn patience(view: &View<'_>) -> Duration {
+    view.ledger().newest_accepted().map_or(LONGEST_BACKOFF, |held| held.about.validity.width() / 6)
+}
+
+/// Whether what an order brought, or the key it is for, is no longer on this disk.
+fn is_lost(failure: &Failure) -> bool {
+    matches!(failure.code.as_str(), "key:missing" | "key:damaged" | "generation:missing" | "generation:damaged")
+}
+
 /// Whether an order can go no further, and why. What passes by itself keeps the order.
 fn dead(view: &View<'_>, order: &Order) -> Option<Failure> {
-    /// Challenges that cannot be put up after this many tries will not be in this order.
-    const TRIES_TO_PUT_UP: u32 = 3;
+    /// What cannot be put up, or read, after this many tries will not be in this order.
+    const TRIES: u32 = 3;
     if let Some(failure) = &order.step.last {
         let hopeless = matches!(failure.class, Class::Operator | Class::Spec)
-            || failure.code == "acme:orderGone"
+            || matches!(failure.code.as_str(), "acme:orderGone" | "acme:authorizationGone")
+            || is_lost(failure)
             || order.phase == Phase::Intended
-            || (matches!(order.phase, Phase::PuttingUp { .. }) && order.step.failures >= TRIES_TO_PUT_UP);
+            || (matches!(order.phase, Phase::PuttingUp { .. }) && order.step.failures >= TRIES)
+            || (failure.code == "acme:unreadable" && order.step.failures >= TRIES);
         if hopeless {
             return Some(failure.clone());
         }
@@ -152,7 +172,7 @@ fn dead(view: &View<'_>, order: &Order) -> Option<Failure> {
     }
     // Judged by the last look: an order found again after a pause of ours is looked at before it is given up.
     let overdue = order.looked_at.is_some_and(|at| at.since(order.entered_at) >= view.spec.limits.order);
-    (order.phase.waits_for_ca() && overdue).then(|| {
+    overdue.then(|| {
         let message = format!("the CA left the order {} longer than limits.order allows", order.phase.name());
         Failure::new(Class::Retry, "acme:orderStuck", place, message)
             .advise("look at the CA's status page; everleaf tries again with a new order")
@@ -308,22 +328,21 @@ fn blocked(view: &View<'_>, need: &Need<'_>) -> Option<(Timestamp, WakeKind, Rea
 
 fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
     let ledger = view.ledger();
-    let until = ledger.issue.until(view.now)?;
-    let demanded = ledger.issue.hold.is_some_and(|hold| hold.demanded);
     let edited = ledger.attempted.is_some_and(|digest| digest != view.certificate.digest(view.issuer));
     let rebuilt = ledger.issue.last.as_ref().is_some_and(|failure| failure.code == "state:rebuilt");
     let late = ledger.newest_accepted().is_none_or(|held| view.now >= schedule::last_call(held.about.validity));
-    let own_caution = edited || need.asked.is_some() || (rebuilt && late);
-    (demanded || !own_caution).then_some(until)
+    if edited || need.asked.is_some() || (rebuilt && late) {
+        return ledger.issue.demanded_until(view.now);
+    }
+    ledger.issue.until_within(view.now, if rebuilt { LONGEST_BACKOFF } else { patience(view) })
 }
 
 fn issuer_hold(view: &View<'_>) -> Option<(Timestamp, Reason)> {
     let trouble = &view.shared.issuers.get(&view.issuer.name)?.trouble;
-    let until = trouble.until(view.now)?;
-    let demanded = trouble.hold.is_some_and(|hold| hold.demanded);
     // A person who asks after the trouble began is not put off by our own backoff.
     let asked = view.ledger().asks.values().any(|asked| trouble.hold.is_some_and(|hold| asked.at >= hold.set_at));
-    (demanded || !asked).then(|| (until, Reason::IssuerTrouble { failure: last_message(trouble) }))
+    let until = if asked { trouble.demanded_until(view.now) } else { trouble.until_within(view.now, patience(view)) };
+    Some((until?, Reason::IssuerTrouble { failure: last_message(trouble) }))
 }
 
 /// Key, `pre` hook, order: one after another, each durable before the next.

@@ -236,11 +236,11 @@ impl Ledger {
             }
             Event::OrderReady { attempt } => {
                 let early = |phase: &Phase| !matches!(phase, Phase::Intended | Phase::Staged { .. });
-                self.order_in("OrderReady", *attempt, early)?.enter(Phase::Ready, at);
+                self.order_in("OrderReady", *attempt, early)?.ready(at);
             }
             Event::CsrIntended { attempt } => {
                 let ready = |phase: &Phase| matches!(phase, Phase::Ready | Phase::CsrIntended);
-                self.order_in("CsrIntended", *attempt, ready)?.enter(Phase::CsrIntended, at);
+                self.order_in("CsrIntended", *attempt, ready)?.again(Phase::CsrIntended, at);
             }
             Event::CsrSubmitted { attempt } => {
                 let sent = |phase: &Phase| *phase == Phase::CsrIntended;
@@ -365,6 +365,15 @@ impl Ledger {
         }
     }
 
+    /// Who asked for an order while one was open has got what it brought; who wants a new key has not.
+    fn settle_forces(&mut self) {
+        let got = |asked: &Asked| matches!(asked.ask, Ask::Renew { force: true, new_key: false, .. });
+        let ids: Vec<RequestId> = self.asks.iter().filter(|(_, asked)| got(asked)).map(|(id, _)| id.clone()).collect();
+        for id in &ids {
+            self.settle(id);
+        }
+    }
+
     fn settle(&mut self, id: &RequestId) {
         if self.asks.remove(id).is_some() {
             self.settled.push(id.clone());
@@ -441,6 +450,7 @@ impl Ledger {
         held.gate = Gate::Accepted { notes: notes.to_vec(), at };
         self.order = None;
         self.issue.clear();
+        self.settle_forces();
         self.remember_served();
         self.epoch = epoch;
         let aim = Aim { epoch, generation, rollback: false, at, why: "newly issued".into() };
@@ -452,13 +462,16 @@ impl Ledger {
     fn reject(&mut self, generation: GenId, violations: &[Violation], at: Timestamp) -> Applied {
         self.pending("Rejected", generation)?.gate = Gate::Rejected { violations: violations.to_vec() };
         self.order = None;
+        let mut codes: Vec<&str> = violations.iter().map(|violation| violation.code.as_str()).collect();
+        codes.dedup();
+        let codes = codes.join(", ");
         let mut failure = Failure::new(
             Class::Operator,
             "gate:rejected",
             format!("generation {generation}"),
-            "the CA's certificate did not pass the gate and was not published",
+            format!("the CA's certificate did not pass the gate ({codes}) and was not published"),
         )
-        .advise("what is published stays; look at the violations, then `everleaf renew` once the CA is right again");
+        .advise("what is published stays; `everleaf why` lists what is wrong with it; `everleaf renew` once the CA is right again");
         for violation in violations {
             failure = failure.detail(format!("{}: {}", violation.code, violation.message));
         }

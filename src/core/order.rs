@@ -113,18 +113,29 @@ impl Order {
 
     /// Putting up is repeated after a failure: the count of failures must outlive the repetition.
     pub(super) fn put_up(&mut self, proofs: &[Proof], at: Timestamp) {
+        self.again(Phase::PuttingUp { proofs: proofs.to_vec() }, at);
+    }
+
+    /// A CSR that failed is looked after before it is sent again: an order that is merely ready still is no progress.
+    pub(super) fn ready(&mut self, at: Timestamp) {
+        if self.phase == Phase::CsrIntended { self.again(Phase::Ready, at) } else { self.enter(Phase::Ready, at) }
+    }
+
+    /// Enters a phase that belongs to a repetition: trouble with the step goes on.
+    pub(super) fn again(&mut self, phase: Phase, at: Timestamp) {
         let step = std::mem::take(&mut self.step);
-        self.enter(Phase::PuttingUp { proofs: proofs.to_vec() }, at);
+        self.enter(phase, at);
         self.step = step;
     }
 
-    /// A poll made too early costs a whole Retry-After, so the CA's wish is kept; without one, wait a little longer each time.
+    /// A poll made too early costs a whole Retry-After, so the CA's wish is a minimum; wait a little longer each time anyway,
+    /// for a wish of nothing would be a loop.
     pub(super) fn look_again(&mut self, at: Timestamp, retry_after: Option<u64>) {
         const LONGEST: Duration = Duration::from_secs(5);
         let own = (FIRST_LOOK * (1 << self.looks.min(6))).min(LONGEST);
         self.looks = self.looks.saturating_add(1);
         self.looked_at = Some(at);
-        self.look_at = Some(at + retry_after.map_or(own, Duration::from_millis));
+        self.look_at = Some(at + retry_after.map_or(own, Duration::from_millis).max(own));
         self.step.clear();
     }
 }

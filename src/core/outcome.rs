@@ -120,7 +120,7 @@ pub fn standing(spec: &Spec, name: &CertName, facts: &Facts, shared: &Shared, pl
     let horizon = Horizon { span: Duration::ZERO, issue: true, began: None };
     let view = View { spec, certificate, issuer, facts, shared, now, horizon };
     let stage = stage(&view);
-    let troubles = troubles(&view);
+    let troubles = troubles(&view, plan);
     // An order that outlives a run waits for the CA: the next run goes on with it.
     let waiting = facts.ledger.order.as_ref().map(|_| Outcome::Temporary);
     let found = troubles.iter().map(|(outcome, _)| *outcome);
@@ -158,11 +158,12 @@ fn stage(view: &View<'_>) -> Stage {
     }
 }
 
-fn troubles(view: &View<'_>) -> Vec<(Outcome, Failure)> {
+fn troubles(view: &View<'_>, plan: &Plan) -> Vec<(Outcome, Failure)> {
     let ledger = view.ledger();
     let issuing = [Some(&ledger.issue), ledger.order.as_ref().map(|order| &order.step)];
     let shared = view.shared.issuers.get(&view.issuer.name).map(|facts| &facts.trouble);
-    let mine = |trouble: &&Trouble| trouble.until(view.now).is_some();
+    // A CA in trouble is trouble of those alone that want something of it now.
+    let mine = |_: &&Trouble| plan.wakes.iter().any(|wake| matches!(wake.why, Reason::IssuerTrouble { .. }));
     let mut found: Vec<(Outcome, Failure)> = issuing.into_iter().flatten().filter_map(issue_trouble).collect();
     found.extend(shared.filter(mine).and_then(issue_trouble));
     found.extend([&ledger.cleanup, &ledger.post].into_iter().filter_map(issue_trouble));
@@ -173,7 +174,17 @@ fn troubles(view: &View<'_>) -> Vec<(Outcome, Failure)> {
     }
     found.extend(rollout::put_back(view).map(|(_, failure)| (Outcome::DeployIncomplete, failure)));
     found.sort_by_key(|(outcome, _)| std::cmp::Reverse(*outcome));
-    found
+    // What an order met and what its CA as a whole met may be one and the same.
+    let mut said: Vec<(Outcome, Failure)> = Vec::new();
+    for (outcome, failure) in found {
+        let same = |(_, other): &(Outcome, Failure)| {
+            (&other.code, &other.place, &other.message) == (&failure.code, &failure.place, &failure.message)
+        };
+        if !said.iter().any(same) {
+            said.push((outcome, failure));
+        }
+    }
+    said
 }
 
 fn issue_trouble(trouble: &Trouble) -> Option<(Outcome, Failure)> {

@@ -19,6 +19,7 @@ mod forge;
 mod invariants;
 mod layers;
 mod nodes;
+mod orders;
 mod people;
 mod random;
 mod rollout;

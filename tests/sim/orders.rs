@@ -1,0 +1,247 @@
+//! Single decisions about orders: a journal is told, and the plan is asked what comes next.
+
+use crate::scenario::{Run, configured};
+use everleaf::config::spec::Spec;
+use everleaf::core::shared::IssuerFacts;
+use everleaf::core::{Ask, Effect, Entry, Event, Facts, Horizon, Plan, Shared, Slot, WakeKind, plan};
+use everleaf::ports::About;
+use everleaf::types::{Attempt, CertName, Class, Failure, GenId, KeyFamily, KeyId, Timestamp, Window, sha256};
+use std::time::Duration;
+
+/// One certificate, its facts and the time.
+struct Case {
+    spec: Spec,
+    name: CertName,
+    facts: Facts,
+    shared: Shared,
+    now: Timestamp,
+}
+
+const ATTEMPT: Attempt = Attempt(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Case {
+    fn new() -> Self {
+        let spec = configured(1, 1);
+        let name = crate::world::name("c0");
+        let issuers = spec.issuers.keys().map(|issuer| (issuer.clone(), IssuerFacts::default())).collect();
+        let shared = Shared { issuers, ..Shared::default() };
+        Self { spec, name, facts: Facts::default(), shared, now: Timestamp::from_secs(1_800_000_000) }
+    }
+
+    fn happened(&mut self, event: Event) {
+        let seq = self.facts.ledger.seq.next();
+        self.facts.ledger.apply(&Entry { seq, at: self.now, event }).expect("it can happen");
+    }
+
+    fn plan(&self) -> Plan {
+        let horizon = Horizon { span: Duration::ZERO, issue: true, began: None };
+        plan(&self.spec, &self.name, &self.facts, &self.shared, self.now, horizon)
+    }
+
+    /// What the issue track does next.
+    fn next(&self) -> Option<Effect> {
+        self.plan().steps.into_iter().find(|step| step.slot == Slot::Issue).map(|step| step.effect)
+    }
+
+    fn intended(&mut self) {
+        let certificate = &self.spec.certificates[&self.name];
+        let issuer = &self.spec.issuers[&certificate.issuer];
+        let event = Event::OrderIntended {
+            attempt: self.facts.ledger.attempts.next(),
+            key: key(),
+            issuer: issuer.name.clone(),
+            directory: issuer.directory.clone(),
+            spec_digest: certificate.digest(issuer),
+            names: certificate.names.clone(),
+            profile: None,
+            replaces: None,
+            asked: None,
+            early_window: false,
+            why: "a test".into(),
+        };
+        self.happened(event);
+    }
+
+    fn opened(&mut self, ready: bool) {
+        self.intended();
+        let attempt = self.facts.ledger.attempts;
+        let (url, account) = ("https://ca.example/order/1".to_owned(), "https://ca.example/account/1".to_owned());
+        self.happened(Event::OrderOpened { attempt, url, account, expires: None, ready });
+    }
+
+    /// A certificate that lives as long as `life`, staged and not yet judged.
+    fn staged(&mut self, life: Duration) -> GenId {
+        self.opened(true);
+        let attempt = self.facts.ledger.attempts;
+        self.happened(Event::OrderValid { attempt });
+        let certificate = &self.spec.certificates[&self.name];
+        let issuer = &self.spec.issuers[&certificate.issuer];
+        let leaf = sha256(&[attempt.to_string().as_bytes()]);
+        let generation = GenId::new(self.facts.ledger.last_number + 1, &leaf);
+        let about = About {
+            generation,
+            leaf,
+            serial: "0a".parse().expect("a serial number"),
+            key: key(),
+            family: KeyFamily::Ecdsa,
+            validity: Window { start: self.now, end: self.now + life },
+            names: certificate.names.clone(),
+            ari: None,
+            issued_by: "CN=CA".into(),
+            issuer: issuer.name.clone(),
+            directory: issuer.directory.clone(),
+            rehearsal: false,
+            account: "https://ca.example/account/1".into(),
+            spec_digest: certificate.digest(issuer),
+            accepted: None,
+        };
+        self.happened(Event::ChainStaged { attempt, about });
+        generation
+    }
+
+    fn accepted(&mut self, life: Duration) {
+        let generation = self.staged(life);
+        let epoch = self.facts.ledger.epoch.next();
+        self.happened(Event::Accepted { generation, epoch, notes: Vec::new() });
+    }
+
+    fn step_failed(&mut self, failure: Failure) {
+        self.happened(Event::StepFailed { attempt: self.facts.ledger.attempts, failure });
+    }
+
+    fn gives_up(&self, code: &str) -> bool {
+        matches!(self.next(), Some(Effect::Record(Event::OrderFailed { failure, .. })) if failure.code == code)
+    }
+}
+
+fn key() -> KeyId {
+    sha256(&[b"key"])
+}
+
+fn failure(class: Class, code: &str) -> Failure {
+    Failure::new(class, code, "https://ca.example/order/1", "it broke")
+}
+
+#[test]
+fn a_csr_that_fails_again_and_again_is_not_sent_every_few_seconds() {
+    let mut case = Case::new();
+    case.opened(true);
+    let mut sent = 0;
+    while matches!(case.next(), Some(Effect::SubmitCsr { .. })) {
+        sent += 1;
+        assert!(sent < 10, "it goes round in circles");
+        case.happened(Event::CsrIntended { attempt: ATTEMPT });
+        case.step_failed(failure(Class::Retry, "acme:http500"));
+        // A one-shot run sits out what is a pause and ends at a hold.
+        if let Some(pause) = case.plan().pause() {
+            case.now = pause.at;
+            assert!(matches!(case.next(), Some(Effect::LookAtOrder { .. })));
+            case.happened(Event::OrderReady { attempt: ATTEMPT });
+        }
+    }
+    assert_eq!(sent, 3);
+    assert!(case.plan().wakes.iter().any(|wake| wake.kind == WakeKind::Hold && wake.at > case.now));
+}
+
+#[test]
+fn what_is_lost_for_an_order_ends_it() {
+    for code in ["key:missing", "key:damaged", "acme:authorizationGone", "acme:orderGone"] {
+        let mut case = Case::new();
+        case.opened(false);
+        case.step_failed(failure(Class::Retry, code));
+        assert!(case.gives_up(code), "{code}");
+    }
+    for code in ["generation:missing", "generation:damaged"] {
+        let mut case = Case::new();
+        case.staged(DAY);
+        case.step_failed(failure(Class::Operator, code));
+        assert!(case.gives_up(code), "{code}");
+    }
+    let mut case = Case::new();
+    case.staged(DAY);
+    case.step_failed(failure(Class::Operator, "state:eacces"));
+    assert_eq!(case.next(), None, "it is judged when it can be read again");
+}
+
+#[test]
+fn an_order_that_never_moves_is_given_up_in_whatever_phase() {
+    let mut case = Case::new();
+    case.opened(true);
+    case.happened(Event::CsrIntended { attempt: ATTEMPT });
+    for _ in 0..1_000 {
+        // A CA that wishes for no wait at all is not asked in a loop.
+        case.happened(Event::OrderPending { attempt: ATTEMPT, retry_after: Some(0) });
+        if case.gives_up("acme:orderStuck") {
+            return;
+        }
+        case.now = case.plan().pause().expect("a pause").at;
+    }
+    panic!("a thousand looks");
+}
+
+#[test]
+fn who_asks_for_an_order_while_one_is_open_gets_that_one() {
+    let mut case = Case::new();
+    case.spec.certificates.values_mut().for_each(|it| it.hooks = everleaf::config::spec::CertHooks::default());
+    let generation = case.staged(90 * DAY);
+    let force = |new_key| Ask::Renew { force: true, new_key, yes: true };
+    for (octet, new_key) in [(1, false), (2, true)] {
+        let id = everleaf::types::RequestId::from_random([octet; 16]);
+        case.happened(Event::Asked { id, ask: force(new_key), by: "somebody".into() });
+    }
+    let epoch = case.facts.ledger.epoch.next();
+    case.happened(Event::Accepted { generation, epoch, notes: Vec::new() });
+    let left: Vec<&Ask> = case.facts.ledger.asks.values().map(|asked| &asked.ask).collect();
+    assert_eq!(left, [&force(true)], "a new key was not in that order");
+}
+
+#[test]
+fn a_short_life_is_not_spent_in_one_hold() {
+    let hour = Duration::from_secs(3_600);
+    let mut case = Case::new();
+    case.accepted(24 * hour);
+    case.now = case.now + 20 * hour;
+    case.opened(false);
+    case.step_failed(failure(Class::Operator, "acme:caa"));
+    case.happened(Event::OrderFailed { attempt: Attempt(2), failure: failure(Class::Operator, "acme:caa") });
+    let hold = case.plan().wakes.into_iter().find(|wake| wake.kind == WakeKind::Hold).expect("a hold");
+    assert_eq!(hold.at.since(case.now), 4 * hour, "a sixth of its life, and not a day");
+    case.shared.issuers.values_mut().for_each(|issuer| {
+        issuer.trouble.step(case.now, &failure(Class::Operator, "acme:userActionRequired"));
+    });
+    case.now = case.now + 4 * hour;
+    assert!(matches!(case.next(), Some(Effect::MakeKey { .. })), "a CA's trouble does not end it either");
+}
+
+#[test]
+fn a_person_waits_no_longer_than_the_ca_asked_for() {
+    let mut case = Case::new();
+    case.intended();
+    let refused = failure(Class::Operator, "acme:caa").wait(Some(Duration::from_secs(5)));
+    case.happened(Event::OrderFailed { attempt: ATTEMPT, failure: refused });
+    let id = everleaf::types::RequestId::from_random([1; 16]);
+    let ask = Ask::Renew { force: true, new_key: false, yes: false };
+    case.happened(Event::Asked { id, ask, by: "somebody".into() });
+    assert_eq!(case.next(), None, "not before the CA's five seconds");
+    case.now = case.now + Duration::from_secs(5);
+    assert!(matches!(case.next(), Some(Effect::MakeKey { .. })));
+}
+
+#[test]
+fn many_certificates_meet_one_outage_once() {
+    use crate::faults::Rates;
+    use crate::scenario::{Habit, SECOND};
+    let mut spec = configured(1, 1);
+    let (_, one) = spec.certificates.pop_first().expect("one");
+    for number in 0..40 {
+        let name = crate::world::name(&format!("many{number}"));
+        spec.certificates.insert(name.clone(), everleaf::config::spec::Certificate { name, ..one.clone() });
+    }
+    let parallel = u64::try_from(spec.issuers.values().next().expect("an issuer").parallel).expect("a number");
+    let mut run = Run::new(1, spec, Rates::default(), Habit::Timer(0));
+    run.world.state().cas.values_mut().for_each(|ca| ca.down_until = u64::MAX);
+    assert_eq!(run.until(600 * SECOND), Ok(()));
+    let orders = run.counts().get("event:order_intended").copied().unwrap_or(0);
+    assert!((1..=parallel).contains(&orders), "{orders} orders at a CA that is down");
+}
