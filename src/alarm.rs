@@ -1,7 +1,7 @@
 //! Wakes everleaf at an instant when no process of it runs: a transient systemd timer.
 //!
 //! One-shot runs look ahead by their horizon; an instant that lies in it, but not yet now, gets its own timer, so that an ARI
-//! window of a few hours is met although `run` is called once a day (FACTS, ARI).
+//! window of a few hours is met although `run` is called once a day.
 
 use crate::hook::Systemd;
 use crate::ports::{Alarm, Pending};

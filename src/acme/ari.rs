@@ -8,7 +8,7 @@ use crate::types::{Class, Failure, Printable, Timestamp, Window};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// All a look at renewal information may take, the directory included: it must never hold up a run (invariant I6).
+/// All a look at renewal information may take, the directory included: it must never hold up a run.
 pub(super) const BUDGET: Duration = Duration::from_secs(10);
 /// The bounds of Retry-After (RFC 9773 §4.3.2).
 const SHORTEST: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The most a certificate chain may hold (invariant I3).
+/// The most a certificate chain may hold.
 const CHAIN_LIMIT: usize = 256 << 10;
 /// The orders whose handles are kept; one beyond them costs one more request at its next step.
 const MAX_KEPT: usize = 1024;
@@ -316,7 +316,7 @@ fn profile<'a>(
     Err(failure)
 }
 
-/// What means that the order may be had without `replaces` (RFC 9773 §5: 409 on reuse; FACTS has the others from practice).
+/// What means that the order may be had without `replaces` (RFC 9773 §5: 409 on reuse; the others are seen in practice).
 fn refuses_replaces(refusal: &Refusal) -> bool {
     matches!(refusal.kind.as_str(), "alreadyReplaced" | "malformed")
         || matches!(refusal.status, 401 | 403 | 404 | 409)

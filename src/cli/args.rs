@@ -6,27 +6,34 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What every command takes.
+const EVERYWHERE: &str = "Options of every command";
+/// What exit codes mean, the usual ones first.
+const EXITS: &str = "Exit codes: 0 live, or nothing due; 10 changed (--detailed-exitcode); 20 not live everywhere yet; \
+    21 a limit, the wait is stored; 75 temporary; 1 a person is needed; 11 failed while a certificate is in danger; \
+    64 usage, 65 data, 70 internal, 77 permission, 78 configuration";
+
 /// Keeps TLS certificates alive: renewed is when every endpoint serves it.
 #[derive(Debug, Parser)]
-#[command(name = "everleaf", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "everleaf", version, disable_help_subcommand = true, max_term_width = 100, after_help = EXITS)]
 pub(super) struct Everleaf {
     /// The configuration [default: `EVERLEAF_CONFIG`, or /etc/everleaf/everleaf.yaml]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     pub(super) config: Option<PathBuf>,
     /// Say more; twice: what is said to the CA
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE)]
     pub(super) verbose: u8,
     /// Say nothing but failures
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = EVERYWHERE)]
     pub(super) quiet: bool,
     /// Data as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(super) json: bool,
     /// How to log
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", help_heading = EVERYWHERE)]
     pub(super) log_format: LogFormat,
     /// Colours; `NO_COLOR` is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = EVERYWHERE)]
     pub(super) color: Colour,
     #[command(subcommand)]
     pub(super) command: Command,
@@ -68,9 +75,9 @@ pub(super) enum Command {
     Plan(Names),
     /// One line for Nagios and its descendants; exits 0, 1, 2 or 3
     Check(Check),
-    /// About the configuration
+    /// Check the configuration
     Config(Config),
-    /// About ACME accounts
+    /// Show or register ACME accounts
     Account(Account),
 }
 

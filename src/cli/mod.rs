@@ -1,4 +1,4 @@
-//! The command line: arguments, output, exit codes (DESIGN §6).
+//! The command line: arguments, output, exit codes.
 //!
 //! Each command is a short file that takes what was typed and calls [`crate::wire`]. Whatever ends a command early is a
 //! `Stop`, turned into words and an exit code here and nowhere else.

@@ -6,6 +6,7 @@ use crate::report::Paint;
 use crate::types::{Class, Failure};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal as _, Write};
+use terminal_size::{Width, terminal_size_of};
 
 /// How wide text is when nobody says.
 const WIDTH: usize = 80;
@@ -41,12 +42,13 @@ impl Screen {
         };
         let watched = std::io::stderr().is_terminal();
         let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let terminal = || terminal_size_of(std::io::stdout()).or_else(|| terminal_size_of(std::io::stderr()));
         Self {
             json: typed.json,
             log_json: typed.log_format == LogFormat::Json,
             volume: if typed.quiet { -1 } else { i16::from(typed.verbose) },
             watched,
-            width: columns.unwrap_or(WIDTH),
+            width: columns.or_else(|| terminal().map(|(Width(columns), _)| usize::from(columns))).unwrap_or(WIDTH),
             paint: paint(std::io::stdout().is_terminal()),
             talk_paint: paint(watched),
         }

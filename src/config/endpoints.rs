@@ -1,7 +1,7 @@
 //! `endpoints:` and `confirm:` — where a certificate must be served, and what proves it.
 
 use super::problem::At;
-use super::read::{DAY, Fields, Reader};
+use super::read::{DAY, Fields, Reader, suggestion};
 use super::solvers::Placed;
 use super::spec::{Confirm, Endpoint, Expect, Handshakes, StartTls, Target};
 use super::yaml::{Node, Value, shortened};
@@ -15,7 +15,7 @@ const MAX_HANDSHAKES: u32 = 1000;
 const OVER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const EVERY: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 86_400);
-/// DESIGN §1: several fresh handshakes, since one may meet a worker that is about to go.
+/// Several fresh handshakes, since one may meet a worker that is about to go.
 const DEFAULT_HANDSHAKES: Handshakes = Handshakes {
     count: 8,
     over: Duration::from_secs(3),
@@ -126,7 +126,7 @@ impl Reader<'_> {
         let found = nodes.iter().find(|have| have.as_str() == text);
         if found.is_none() && !nodes.is_empty() {
             let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
-            let help = format!("{}its nodes are {}", super::read::suggestion(text, &names), names.join(", "));
+            let help = format!("{}its nodes are {}", suggestion(text, &names), names.join(", "));
             self.error(node.at, format!("this certificate does not go to a node `{}`", shortened(text)), help);
         }
         found.cloned()
@@ -207,7 +207,11 @@ impl Reader<'_> {
                 return Some(Target::Host { host, port });
             }
         } else if text.parse::<Identifier>().is_ok() {
-            self.error(node.at, format!("`{}` has no port", shortened(text)), format!("write \"{text}:{HTTPS}\""));
+            self.error(
+                node.at,
+                format!("`{}` has no port", shortened(text)),
+                format!("{}write \"{text}:{HTTPS}\"", suggestion(text, &["public"])),
+            );
             return None;
         }
         let help = "write \"192.0.2.1:443\", \"[2001:db8::1]:443\" or \"host.example.com:443\"";

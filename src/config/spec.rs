@@ -37,7 +37,7 @@ pub struct Spec {
     pub limits: Limits,
 }
 
-/// Where everleaf keeps things (DESIGN §4).
+/// Where everleaf keeps things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// Keys, journals, generations: 0700.
@@ -440,7 +440,7 @@ pub struct Rollout {
     pub canaries: Vec<NodeName>,
     /// Then so many at a time.
     pub parallel: usize,
-    /// Whether a broken canary goes back by itself (DESIGN §1 limits when).
+    /// Whether a broken canary goes back by itself (only during a roll-out, and only what our own publishing broke).
     pub roll_back: bool,
 }
 
@@ -489,7 +489,7 @@ pub enum FileContent {
     Bundle,
 }
 
-/// A certificate's own hooks (DESIGN §7).
+/// A certificate's own hooks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertHooks {
     /// Before an order.

@@ -4,7 +4,7 @@ use crate::types::{Class, Failure, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A wait, stored as when it was set and how long it is, so that a clock set back cannot make it endless (DESIGN §1).
+/// A wait, stored as when it was set and how long it is, so that a clock set back cannot make it endless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// When it was set.

@@ -276,7 +276,7 @@ fn wait<T>(draft: &mut Draft, at: Timestamp, why: Reason) -> Option<T> {
     None
 }
 
-/// The drawn instant comes before the next run (DESIGN §1 "Horizon").
+/// The drawn instant comes before the next run.
 fn ahead(view: &View<'_>, at: Timestamp, window: Window, draft: &mut Draft) -> Option<Reason> {
     /// A timer does not outlive a reboot: each run arms it again.
     const TIMER_TRUSTED: Duration = Duration::from_secs(600);
@@ -410,7 +410,7 @@ fn replaces(view: &View<'_>) -> Option<String> {
     (shares && same_ca).then(|| newest.about.ari.clone()).flatten()
 }
 
-/// Whether the CA exempts the order from limits: `replaces`, placed inside [start, end) (FACTS "ARI").
+/// Whether the CA exempts the order from limits: `replaces`, placed inside [start, end).
 fn exempt(view: &View<'_>, replaces: Option<&String>) -> bool {
     let window = view.ledger().newest_accepted().and_then(|newest| window(view, newest));
     replaces.is_some() && window.is_some_and(|window| window.contains(view.now))

@@ -145,7 +145,7 @@ pub struct IllegalEvent {
     pub why: String,
 }
 
-/// After a rebuild no order is made for this long, unless past the last call or forced (INVARIANTS F6).
+/// After a rebuild no order is made for this long, unless past the last call or forced.
 const AFTER_REBUILD: Duration = Duration::from_secs(86_400);
 
 /// Settled requests that are remembered: more files than this never lie in a certificate's directory unnoticed.

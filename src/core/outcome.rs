@@ -85,7 +85,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit code (DESIGN §6).
+    /// The exit code.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {

@@ -19,7 +19,7 @@ pub struct Horizon {
     /// Whether the CA may be spoken to. `deploy` and `rollback` may not.
     pub issue: bool,
     /// When a one-shot run began: it goes on at the first stage without proof, so our own backoff of earlier runs is no
-    /// reason to leave a roll-out as it is (INVARIANTS D1). Nothing for a daemon. Orders keep their backoff (I8).
+    /// reason to leave a roll-out as it is. Nothing for a daemon. Orders keep their backoff.
     pub began: Option<Timestamp>,
 }
 
@@ -79,7 +79,7 @@ impl Plan {
     }
 }
 
-/// No plan looks further ahead: a daemon never sleeps longer (DESIGN §1 "Clocks").
+/// No plan looks further ahead: a daemon never sleeps longer.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
 /// What the certificate `name` needs, given what is known of it. Pure and total.

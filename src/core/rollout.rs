@@ -374,7 +374,7 @@ impl<'a> Turn<'a> {
         draft.record(self.slot(), Event::Lagging { node, epoch, drift, failure: shows }, why);
     }
 
-    /// Back to what it served well, and only where our generation is published and broke it (DESIGN §1).
+    /// Back to what it served well, and only where our generation is published and broke it.
     fn go_back(&self, view: &View<'a>, wrong: &[Watch<'a>], files: &NodeSeen) -> Option<(Event, GenId)> {
         let ledger = view.ledger();
         let generation = self.rolled.served_before.filter(|before| *before < self.aim.generation)?;

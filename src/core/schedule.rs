@@ -1,4 +1,4 @@
-//! When a certificate is renewed (DESIGN §1 "When" and "Horizon").
+//! When a certificate is renewed.
 
 use super::reason::Reason;
 use crate::types::{CertName, Timestamp, Window, sha256};

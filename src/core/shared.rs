@@ -21,7 +21,7 @@ pub struct Shared {
     pub clock_offset: Option<i64>,
 }
 
-/// A CA's `Date` may differ by this much before no new order is made (DESIGN §1 "Clocks").
+/// A CA's `Date` may differ by this much before no new order is made.
 pub const CLOCK_TOLERANCE_SECS: i64 = 300;
 /// The clock may lie this far behind the journal's newest record.
 pub const CLOCK_STEP_BACK: Duration = Duration::from_secs(3_600);

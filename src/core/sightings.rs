@@ -103,7 +103,7 @@ impl Sightings {
                 AriSeen { generation, at, info: Some(info), failure: None, failures: 0, wait }
             }
             Err(failure) => {
-                // 1, 2, 4 … minutes up to 6 h where the failure names no wait (5xx, timeouts): FACTS "ARI".
+                // 1, 2, 4 … minutes up to 6 h where the failure names no wait (5xx, timeouts).
                 let backoff = Duration::from_secs(60 << failures.min(9)).min(ARI_RETRY);
                 let wait = millis(failure.retry_after.unwrap_or(backoff));
                 let info = earlier.and_then(|earlier| earlier.info);

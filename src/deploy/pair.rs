@@ -1,4 +1,4 @@
-//! Looks whether what lies published loads: no server is told to read a pair that does not (invariant D4).
+//! Looks whether what lies published loads: no server is told to read a pair that does not.
 
 use crate::pki::{self, MAX_CHAIN_BYTES};
 use crate::ports::HookContext;

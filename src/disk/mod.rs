@@ -1,4 +1,4 @@
-//! The only ways everleaf changes a file system (DESIGN §4), as functions relative to an open directory.
+//! The only ways everleaf changes a file system, as functions relative to an open directory.
 //!
 //! They are: make a directory; write a temporary file, sync it and rename it into place; replace a symbolic link by rename; append to a
 //! journal and cut off its torn tail (`state::journal`, on a file opened here); move something aside; remove. A durable change is followed

@@ -1,8 +1,8 @@
-//! Runs commands that other people wrote, safely (DESIGN §7).
+//! Runs commands that other people wrote, safely.
 //!
 //! A hook is an argv list, never a shell line unless asked. It gets its own process group, a clean environment, `/` as its
 //! directory, a time limit after which its whole group is ended, and one JSON event on stdin. What it prints is cut, cleaned
-//! and logged line by line. It sees paths, never key material (invariants D2 and F5).
+//! and logged line by line. It sees paths, never key material.
 //!
 //! Exit status: 0 done, 75 try later, 42 not for me, 43 refused (a person must look), anything else failed.
 

@@ -71,7 +71,10 @@ impl Output {
             return;
         }
         self.logged += line.as_str().len();
-        if self.logged <= MAX_OUTPUT {
+        if matches!(stream, Stream::Stdout) && line.as_str().starts_with('{') {
+            // An answer to everleaf, such as an inspection's, is no talk.
+            tracing::debug!(place = %self.place, "{line}");
+        } else if self.logged <= MAX_OUTPUT {
             tracing::info!(place = %self.place, "{line}");
         } else {
             self.dropped_lines += 1;

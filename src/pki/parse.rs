@@ -15,7 +15,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// What is read of a chain (invariant I3).
+/// What is read of a chain.
 pub const MAX_CHAIN_BYTES: usize = 256 * 1024;
 /// Certificates in a chain: public ones have four at most; path building grows with the number.
 pub const MAX_CERTIFICATES: usize = 16;

@@ -126,7 +126,8 @@ pub trait Ca {
     fn finalize<'a>(&'a self, order: &'a str, csr: &'a [u8]) -> Pending<'a, Result<OrderLook, Failure>>;
     /// The certificate chain of a valid order, PEM as sent, at most 256 KiB.
     fn chain<'a>(&'a self, order: &'a str) -> Pending<'a, Result<Vec<u8>, Failure>>;
-    /// The suggested window of a certificate, within 10 s. A failure's `retry_after` follows FACTS: 6 h, or backoff for 5xx.
+    /// The suggested window of a certificate, within 10 s. A failure's `retry_after` is the CA's, else 6 h; after a 5xx
+    /// there is none, and it is asked again with growing waits.
     fn renewal_info<'a>(&'a self, certificate: &'a str) -> Pending<'a, Result<RenewalInfo, Failure>>;
     /// How far our clock is ahead of the CA's last `Date` header, in seconds (negative: behind). `None` before any reply.
     fn clock_offset(&self) -> Option<i64>;

@@ -63,7 +63,7 @@ pub trait CertHooks {
     ) -> Pending<'a, Result<(), Failure>>;
 }
 
-/// What a hook is told, as environment and as JSON on stdin (DESIGN §7). Holds paths, never key material.
+/// What a hook is told, as environment and as JSON on stdin. Holds paths, never key material.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HookContext {
     /// `EVERLEAF_NAME`.

@@ -159,7 +159,7 @@ pub trait Memory {
     fn install_seed(&self) -> Result<[u8; 32], Failure>;
 }
 
-/// What is kept of an account, so that a CA's account is registered once and found again (invariant I7).
+/// What is kept of an account, so that a CA's account is registered once and found again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAccount {
     /// The directory it belongs to.

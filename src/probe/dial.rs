@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// For one connection attempt (invariant I3).
+/// For one connection attempt.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// What is kept of the peer's first bytes, to say what it speaks when it is not TLS.
 const KEPT: usize = 64;

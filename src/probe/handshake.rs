@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// From a connected socket to the end of the handshake, STARTTLS included (DESIGN §6).
+/// From a connected socket to the end of the handshake, STARTTLS included.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// For saying goodbye, which nothing depends on.
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);

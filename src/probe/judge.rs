@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// From here on a handshake is called slow (DESIGN §6).
+/// From here on a handshake is called slow.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Where and against what a handshake is judged.

@@ -6,7 +6,7 @@
 //! live/NAME/..gen-0007-3fa94c1b/  five files and `..epoch`   built aside, synced, renamed whole, never changed afterwards
 //! ```
 //!
-//! The order of the system calls keeps invariants F1 to F4: at every instant, and after a kill or a power cut at any of them, the paths
+//! The order of the system calls keeps this: at every instant, and after a kill or a power cut at any of them, the paths
 //! show the old pair or the new one. Publishing is idempotent and heals what it finds: a generation edited by hand is built anew under
 //! another name (`..gen-0007-3fa94c1b.1`) and switched to, since it may be in use. What is not everleaf's is moved aside, never removed.
 

@@ -58,7 +58,7 @@ pub enum Threshold {
 }
 
 impl Threshold {
-    /// Under a quarter of the life left (DESIGN §6 "Thresholds").
+    /// Under a quarter of the life left.
     pub const WARNING: Self = Self::Fraction(0.25);
     /// Under a tenth of the life left.
     pub const CRITICAL: Self = Self::Fraction(0.10);

@@ -1,4 +1,4 @@
-//! Exit codes (DESIGN §6) and which of several wins.
+//! Exit codes and which of several wins.
 
 use crate::types::{Class, Failure};
 

@@ -52,7 +52,8 @@ fn ordering(name: &CertName, event: &Event) -> Option<String> {
         Event::OrderOpened { ready: true, .. } => "order opened, every name is authorized already".to_owned(),
         Event::OrderOpened { .. } => "order opened".to_owned(),
         Event::ChallengesUp { warnings, .. } => {
-            let warnings: Vec<String> = warnings.iter().map(|warning| format!("; warning: {warning}")).collect();
+            let warnings: Vec<String> =
+                warnings.iter().map(|warning| format!("\n{name}: warning: {warning}")).collect();
             format!("challenges are up{}", warnings.concat())
         }
         Event::OrderReady { .. } => "every name is authorized".to_owned(),

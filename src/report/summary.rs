@@ -2,7 +2,7 @@
 
 use super::page::{Page, Paint};
 use super::status::{CertificateStatus, Said};
-use crate::types::{Failure, humane};
+use crate::types::{Failure, Printable, humane};
 
 /// A failure on one line: what, where, why, what to do.
 #[must_use]
@@ -12,20 +12,22 @@ pub fn failure(who: &str, failure: &Failure) -> String {
     format!("{who}{failure}{advice} [{}]", failure.code)
 }
 
-/// A failure on a page: the place and what happened, then what to do, then, when `whole`, its particulars.
-pub fn failure_lines(page: &mut Page, indent: &str, failure: &Failure, whole: bool) {
-    page.hang(indent, &failure.to_string());
+/// A failure on a page: the place and what happened after `lead`, then what to do, then, when `whole`, its particulars.
+pub fn failure_lines(page: &mut Page, lead: &str, failure: &Failure, whole: bool) {
+    page.hang(lead, &failure.to_string());
     if !failure.advice.is_empty() {
-        page.hang(&format!("{indent}  do: "), failure.advice.as_str());
+        page.hang("    do: ", failure.advice.as_str());
     }
     if whole {
-        for detail in &failure.details {
-            page.hang(&format!("{indent}  - "), detail.as_str());
+        // Of several places, one may be the one that the message is about.
+        let said = |detail: &&Printable| !detail.as_str().ends_with(failure.message.as_str());
+        for detail in failure.details.iter().filter(said) {
+            page.hang("    - ", detail.as_str());
         }
         if let Some(wait) = failure.retry_after {
-            page.line(&format!("{indent}  the other side asked to wait {}", humane(wait)));
+            page.line(&format!("    the other side asked to wait {}", humane(wait)));
         }
-        let code = format!("{indent}  code {}", failure.code);
+        let code = format!("    code {}", failure.code);
         page.line(&page.paint.faint(&code));
     }
 }

@@ -48,13 +48,13 @@ fn unresolved(host: &str, failure: &Failure) -> String {
 async fn look_at(host: &str, address: IpAddr, port: u16, proof: &Proof) -> Option<String> {
     let seen = match tokio::time::timeout(LIMIT, ask(host, SocketAddr::new(address, port), &proof.token)).await {
         Ok(Ok(reply)) => judge(&reply, &proof.key_authorization),
-        Ok(Err(error)) => Err(format!("no answer: {error}")),
+        Ok(Err(error)) => Err(error.kind().to_string()),
         Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
     };
     seen.err().map(|seen| {
         format!(
-            "{host}: {address} port {port} did not show the challenge from here ({seen}); the CA is told all the same, and \
-             will fail if it sees the same"
+            "{host}: {} does not show the challenge from here ({seen}); the CA is asked all the same",
+            SocketAddr::new(address, port)
         )
     })
 }

@@ -1,4 +1,4 @@
-//! The state of an installation as files below one directory (DESIGN §4): journals, locks, keys, accounts, generations and what can be
+//! The state of an installation as files below one directory: journals, locks, keys, accounts, generations and what can be
 //! looked up again.
 //!
 //! Everything durable is written by `disk`'s few operations, so a kill or a power cut at any system call leaves the old or the new.

@@ -227,7 +227,7 @@ counter!(
     Seq
 );
 counter!(
-    /// Which decision about what should be served is the newest: receivers refuse a lower one (DESIGN §1).
+    /// Which decision about what should be served is the newest: receivers refuse a lower one.
     Epoch
 );
 counter!(

@@ -1,4 +1,4 @@
-//! Text from a CA, a peer or a hook: cut and cleaned before it is stored or shown (invariant S3).
+//! Text from a CA, a peer or a hook: cut and cleaned before it is stored or shown.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

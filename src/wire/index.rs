@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The index's version: another one is read as none.
 const VERSION: u32 = 1;
-/// Starts remembered, and learned from (DESIGN §1 "Horizon").
+/// Starts remembered, and learned from.
 const STARTS: usize = 8;
 /// How often runs come when neither the configuration nor experience says.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -89,7 +89,7 @@ impl Index {
 
     /// Remembers what a look came to, unless somebody else was at it or it could not be looked at.
     pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport) {
-        // What is not live everywhere is gone on with by every run (INVARIANTS D1).
+        // What is not live everywhere is gone on with by every run.
         let unfinished = report.standing.stage.is_unfinished();
         if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() || unfinished {
             return self.forget(name);

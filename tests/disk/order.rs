@@ -1,4 +1,4 @@
-//! The order of a publish's system calls, which is what invariants F1, F3 and F5 rest on.
+//! The order of a publish's system calls is what every promise about files rests on.
 
 use crate::site::{Site, generation};
 use crate::trace::{Call, calls};

@@ -1,4 +1,4 @@
-//! Hooks as real processes (DESIGN §7, invariants D2, F5, S3).
+//! Hooks as real processes.
 
 use crate::support::{block_on, context, hook, lives, scratch, script, shell, until};
 use everleaf::config::spec::Hook;

@@ -1,1 +1,1 @@
-//! The layers of DESIGN §3.
+//! The layers of ARCHITECTURE.md.

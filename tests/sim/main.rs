@@ -1,4 +1,4 @@
-//! The agent and the core against a simulated world (DESIGN §5): one clock, one die, a CA, nodes, files, people.
+//! The agent and the core against a simulated world: one clock, one die, a CA, nodes, files, people.
 //!
 //! ```text
 //! EVERLEAF_SIM_SEED=123 cargo nextest run --test sim random --no-capture   # replays one seed with its whole log

@@ -1,4 +1,4 @@
-//! The gate: what a downloaded chain must be before it may be published (invariant I1). Pure.
+//! The gate: what a downloaded chain must be before it may be published. Pure.
 //!
 //! Every violation is listed, not only the first; its code is a FINDINGS label wherever one fits:
 //!
@@ -24,7 +24,7 @@ use crate::config::spec::Usage;
 use crate::types::{Identifier, KeyId, Printable, Serial, Timestamp};
 use std::time::Duration;
 
-/// How far the CA's clock and ours may differ (DESIGN §6).
+/// How far the CA's clock and ours may differ.
 pub const SKEW: Duration = Duration::from_secs(300);
 /// CA/Browser Forum baseline: RSA keys below this are refused by clients.
 const LEAST_RSA_BITS: usize = 2048;
