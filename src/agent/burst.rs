@@ -6,7 +6,7 @@ use super::perform::{Bench, Done, Saw, perform};
 use super::{Agent, Report};
 use crate::core::event::IssuerEvent;
 use crate::core::outcome::standing;
-use crate::core::{Batch, Effect, Event, InFlight, Plan, Slot, WakeKind, Work, admit, plan};
+use crate::core::{Batch, Effect, Event, InFlight, LONGEST_PAUSE, Plan, Slot, WakeKind, Work, admit, plan};
 use crate::ports::{AppendError, HookContext, Pending};
 use crate::types::{CertName, Failure, GenId, IssuerName, NodeName, Timestamp};
 use futures_util::StreamExt;
@@ -14,10 +14,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
-/// A one-shot run sits out waits that belong to its work up to this long; longer ones are stored, and it ends.
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// Decisions recorded one after another before anything is done; more than this is a loop, and a defect.
 const MOST_DECISIONS: usize = 32;
 
@@ -312,8 +309,7 @@ impl<'a> Burst<'a> {
         let Some(plan) = &hand.plan else { return true };
         let deferred = batch.deferred.iter().any(|(name, _, kind, _)| *name == hand.name && pause(*kind));
         let held_back = plan.steps.iter().any(|step| !batch.refuses(&hand.name, &step.slot));
-        let pausing = plan.pause().is_some_and(|wake| wake.at.since(now) <= LONGEST_PAUSE);
-        !(hand.stale || deferred || held_back || pausing)
+        !(hand.stale || deferred || held_back || plan.pauses(now))
     }
 
     fn close(&mut self, name: &CertName, report: &mut Report) {

@@ -48,6 +48,11 @@ impl InFlight {
         }
     }
 
+    /// Whether anything but telling people is under way.
+    fn works(&self) -> bool {
+        self.slots.iter().any(|(_, slot)| !matches!(slot, Slot::Tell(_)))
+    }
+
     /// Whether nothing of a certificate is under way.
     #[must_use]
     pub fn is_idle(&self, name: &CertName) -> bool {
@@ -123,8 +128,10 @@ pub fn admit<'p>(
     let mut tells: BTreeMap<(crate::types::NotifierName, String), Vec<(CertName, Step)>> = BTreeMap::new();
     let mut deploys = in_flight.deploys.clone();
     let mut taken = BTreeSet::new();
+    let mut pausing = false;
     desk.looks = in_flight.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Endpoint(_) | Slot::Ari)).count();
     for (name, plan) in plans {
+        pausing |= plan.pauses(now);
         for step in &plan.steps {
             if in_flight.holds(name, &step.slot) || !taken.insert((name.clone(), step.slot.clone())) {
                 continue;
@@ -147,7 +154,10 @@ pub fn admit<'p>(
         }
     }
     desk.merge_reloads(reloads, &deploys);
-    desk.merge_tells(tells);
+    // One cause seldom meets all certificates at one instant: people are told when the work is done.
+    if !pausing && !in_flight.works() && desk.batch.work.is_empty() {
+        desk.merge_tells(tells);
+    }
     desk.batch
 }
 

@@ -77,8 +77,16 @@ impl Plan {
     pub fn pause(&self) -> Option<&Wake> {
         self.wakes.iter().find(|wake| wake.kind == WakeKind::Pause)
     }
+
+    /// Whether there is a wait so short that it is sat out.
+    #[must_use]
+    pub fn pauses(&self, now: Timestamp) -> bool {
+        self.pause().is_some_and(|wake| wake.at.since(now) <= LONGEST_PAUSE)
+    }
 }
 
+/// A one-shot run sits out waits that belong to its work up to this long; longer ones are stored, and it ends.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// No plan looks further ahead: a daemon never sleeps longer.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 
