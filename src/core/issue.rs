@@ -213,7 +213,11 @@ fn refuse_force(view: &View<'_>, ask: &Ask) -> Option<Printable> {
     let newest = view.ledger().newest_accepted()?;
     let undeployed = view.ledger().live.as_ref().is_none_or(|live| live.generation < newest.about.generation);
     let proves = !matches!(view.certificate.confirm, crate::config::spec::Confirm::None);
-    let good = newest.about.spec_digest == view.certificate.digest(view.issuer) && view.now < newest.about.validity.end;
+    // One that was rolled back from is not merely waiting to be deployed.
+    let left = view.ledger().want.as_ref().is_some_and(|want| want.default.rollback);
+    let good = !left
+        && newest.about.spec_digest == view.certificate.digest(view.issuer)
+        && view.now < newest.about.validity.end;
     (undeployed && proves && good).then(|| {
         let (generation, name) = (newest.about.generation, &view.certificate.name);
         format!(
