@@ -462,16 +462,10 @@ impl Ledger {
     fn reject(&mut self, generation: GenId, violations: &[Violation], at: Timestamp) -> Applied {
         self.pending("Rejected", generation)?.gate = Gate::Rejected { violations: violations.to_vec() };
         self.order = None;
-        let mut codes: Vec<&str> = violations.iter().map(|violation| violation.code.as_str()).collect();
-        codes.dedup();
-        let codes = codes.join(", ");
-        let mut failure = Failure::new(
-            Class::Operator,
-            "gate:rejected",
-            format!("generation {generation}"),
-            format!("the CA's certificate did not pass the gate ({codes}) and was not published"),
-        )
-        .advise("what is published stays; `everleaf why` lists what is wrong with it; `everleaf renew` once the CA is right again");
+        let all: Vec<&str> = violations.iter().map(|violation| violation.message.as_str()).collect();
+        let message = format!("the CA's certificate did not pass the gate and is not published: {}", all.join("; "));
+        let mut failure = Failure::new(Class::Operator, "gate:rejected", format!("generation {generation}"), message)
+            .advise("what is published stays; `everleaf renew` once the CA is right again");
         for violation in violations {
             failure = failure.detail(format!("{}: {}", violation.code, violation.message));
         }
