@@ -1,8 +1,20 @@
-//! The main job on real parts: Pebble, nginx and HAProxy; what the simulation plays, asserted once against the world.
+//! The main job on real parts: the built program with Pebble, nginx, HAProxy and sshd; what the simulation plays, asserted
+//! once against the world.
+#![cfg(test)]
 
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod around;
+mod far;
+mod fleet;
 mod issuing;
+mod judging;
+mod liar;
+mod proving;
+mod rehearsing;
 mod rolling;
+mod sandbox;
 mod scene;
+mod telling;
+mod together;

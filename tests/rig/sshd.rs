@@ -32,12 +32,13 @@ impl Sshd {
             // Compiled into Debian's sshd as its empty directory; usually made by the unit that starts it.
             fs::create_dir_all("/run/sshd").expect("sshd's privilege separation directory");
         }
-        // An absolute path: sshd starts itself again for each connection.
-        let mut command = Command::new(require("sshd"));
-        command.args(["-D", "-e", "-f"]).arg(dir.path().join("sshd_config"));
-        let mut daemon = Daemon::spawn("sshd", &command, dir.path());
-        daemon.await_port(address);
-        Self { daemon, address, dir }
+        Self { daemon: spawn(dir.path(), address), address, dir }
+    }
+
+    /// Starts it again at the same place, with the same keys.
+    pub(crate) fn restart(&mut self) {
+        self.daemon.stop();
+        self.daemon = spawn(self.dir.path(), self.address);
     }
 
     /// Where it listens.
@@ -59,6 +60,15 @@ impl Sshd {
     pub(crate) fn stop(&mut self) {
         self.daemon.stop();
     }
+}
+
+fn spawn(dir: &Path, address: SocketAddr) -> Daemon {
+    // An absolute path: sshd starts itself again for each connection.
+    let mut command = Command::new(require("sshd"));
+    command.args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
+    let mut daemon = Daemon::spawn("sshd", &command, dir);
+    daemon.await_port(address);
+    daemon
 }
 
 fn server_config(dir: &Path, address: SocketAddr) -> String {
