@@ -38,7 +38,10 @@ pub(super) fn log(screen: Screen) {
         (2, _) => "everleaf=debug,info",
         _ => "everleaf=trace,debug",
     };
-    let logger = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
+    // Nobody reading the log is no failure: without this, a line that cannot be written would be told on standard error,
+    // which is what cannot be written to.
+    let logger = tracing_subscriber::fmt().log_internal_errors(false);
+    let logger = logger.with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
     // A second logger in one process is refused; the first one then goes on.
     let _ = if screen.log_json {
         logger.json().flatten_event(true).try_init()

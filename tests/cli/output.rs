@@ -24,6 +24,20 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_changes_nothing() {
+    // Nothing listens there: the first thing asked of the CA fails, and the log says so.
+    let rest = "issuers: { ca: { directory: 'https://127.0.0.1:1/dir' } }\ncertificates:\n  - { name: shop, names: \
+                [shop.example.com], solver: { http-01: { listen: '127.0.0.1:1' } }, confirm: none }\n";
+    let args = ["--log-format", "json", "renew", "shop"];
+    let read = Desk::new(rest).run(&args);
+    assert!(read.code != 0 && read.err.contains("\"certificate\":\"shop\""), "{read:?}");
+    let desk = Desk::new(rest);
+    let mut child = desk.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(read.code));
+}
+
+#[test]
 fn colours_only_where_they_are_wanted() {
     let desk = Desk::new("");
     desk.put_status(1);
