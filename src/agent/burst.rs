@@ -329,7 +329,7 @@ impl<'a> Burst<'a> {
         let certificate = self.agent.spec.certificates.get(name)?;
         let ledger = &hand.facts.ledger;
         let (node, epoch, generation): (Option<&NodeName>, _, Option<GenId>) = match effect {
-            Effect::Deploy { node, epoch, generation } | Effect::Reload { node, epoch, generation, .. } => {
+            Effect::Deploy { node, epoch, generation, .. } | Effect::Reload { node, epoch, generation, .. } => {
                 (Some(node), Some(*epoch), Some(*generation))
             }
             Effect::Placeholder { node } => (Some(node), None, None),

@@ -316,12 +316,12 @@ impl Bench {
 
     async fn on_node(&self, mut done: Done, effect: &Effect, context: Option<&HookContext>) -> Done {
         let result = match effect {
-            Effect::Deploy { node, epoch, generation } => {
+            Effect::Deploy { node, epoch, generation, placement } => {
                 let result = self.deploy(node, *epoch, *generation, context).await;
                 done.node = Some((node.clone(), result.as_ref().err().filter(|failure| unreachable(failure)).cloned()));
                 let (node, epoch, generation) = (node.clone(), *epoch, *generation);
                 match result {
-                    Ok(notes) => Event::Deployed { node, epoch, generation, notes },
+                    Ok(notes) => Event::Deployed { node, epoch, generation, notes, placement: Some(*placement) },
                     Err(failure) => Event::DeployFailed { node, epoch, failure },
                 }
             }

@@ -170,6 +170,8 @@ pub enum Effect {
         epoch: Epoch,
         /// Which.
         generation: GenId,
+        /// The digest of where and how it is published there.
+        placement: Digest,
     },
     /// Look what lies on a node.
     Inspect {

@@ -292,6 +292,9 @@ pub enum Event {
         /// What people should know.
         #[serde(default)]
         notes: Vec<Printable>,
+        /// The digest of where and how it was published there: when that is edited, it is published again.
+        #[serde(default)]
+        placement: Option<Digest>,
     },
     /// It could not be published.
     DeployFailed {

@@ -3,6 +3,7 @@
 use super::event::{Alert, Ask, Entry, Event};
 use super::hold::Trouble;
 pub use super::order::{OpenedOrder, Order, Phase};
+use super::rollout;
 use super::sightings::Sightings;
 pub use super::want::{Aim, Milestone, Rolled, Want};
 use crate::config::spec::KeyAlgorithm;
@@ -279,8 +280,9 @@ impl Ledger {
                 rolled.placeholder = true;
                 rolled.deploy.clear();
             }
-            Event::Deployed { node, epoch, generation, .. } => {
+            Event::Deployed { node, epoch, generation, placement, .. } => {
                 let rolled = self.node(node);
+                rolled.placement = *placement;
                 rolled.placeholder = false;
                 rolled.deployed = Some(milestone(*epoch, *generation));
                 rolled.deploy.clear();
@@ -300,7 +302,10 @@ impl Ledger {
             Event::ReloadFailed { node, verb, failure, .. } => {
                 let rolled = self.node(node);
                 rolled.reload_verb = Some(*verb);
-                rolled.reload.attempt(at, failure);
+                rolled.reload_failed = Some(seq);
+                // What was damaged is published anew at once; what is damaged again waits.
+                let at_once = rolled.reload.failures == 0 && rollout::found_damaged(failure);
+                if at_once { rolled.reload.note(at, failure) } else { rolled.reload.attempt(at, failure) }
             }
             Event::Lagging { node, drift, failure, .. } => {
                 let rolled = self.node(node);

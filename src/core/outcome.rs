@@ -146,8 +146,7 @@ fn stage(view: &View<'_>) -> Stage {
         };
     }
     let Some(want) = &ledger.want else { return Stage::Missing };
-    let published = |node| ledger.nodes.get(node).is_some_and(|rolled| rolled.deployed_at(want.on(node)));
-    if !view.certificate.nodes.iter().all(published) {
+    if !view.certificate.nodes.iter().all(|node| rollout::published(view, node, want.on(node))) {
         return Stage::Deploying;
     }
     match view.certificate.confirm {

@@ -114,6 +114,11 @@ pub enum Reason {
         /// The wanted decision.
         epoch: Epoch,
     },
+    /// Where or how it is published on a node was edited.
+    PlacementEdited {
+        /// Where.
+        node: NodeName,
+    },
     /// What lies on a node was changed by somebody else.
     Drifted {
         /// Where.
@@ -222,6 +227,7 @@ impl fmt::Display for Reason {
             Self::LeftBehind => f.write_str("challenges are up that no order needs"),
             Self::PostOwed => f.write_str("the pre hook ran and its order is over"),
             Self::NotDeployed { node, epoch } => write!(f, "{node} does not have epoch {epoch}"),
+            Self::PlacementEdited { node } => write!(f, "where or how it is published on {node} was edited"),
             Self::Drifted { node } => write!(f, "what lies on {node} is not what everleaf put there"),
             Self::NotReloaded { node } => write!(f, "{node} has new files and was not told"),
             Self::StillOld { node } => write!(f, "{node} was reloaded and still does not serve it"),

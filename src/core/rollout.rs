@@ -17,8 +17,12 @@ use super::reason::Reason;
 use super::schedule::last_call;
 use super::sightings::NodeSeen;
 use super::watch::{Watch, behind};
-use crate::config::spec::{Confirm, Endpoint, Handshakes, Node};
+use crate::config::spec::{Certificate, Confirm, Endpoint, Handshakes, Node, NodeKind};
 use crate::types::{Class, Digest, Failure, GenId, NodeName, RequestId, Timestamp, sha256};
+use std::time::Duration;
+
+/// How often files on this machine are looked at where no endpoint is.
+const FILES_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Plans the roll-out track.
 pub(super) fn rollout(view: &View<'_>, draft: &mut Draft) {
@@ -75,7 +79,28 @@ pub(super) fn installed(view: &View<'_>) -> bool {
 }
 
 fn placed(view: &View<'_>, node: &NodeName, aim: &Aim) -> bool {
-    view.ledger().nodes.get(node).is_some_and(|rolled| rolled.deployed_at(aim) && !rolled.reload_due())
+    published(view, node, aim) && view.ledger().nodes.get(node).is_some_and(|rolled| !rolled.reload_due())
+}
+
+/// Whether a node has what is wanted there, where and as it is wanted.
+pub(super) fn published(view: &View<'_>, node: &NodeName, aim: &Aim) -> bool {
+    let placement = view.spec.nodes.get(node).map(|node| placement(node, view.certificate));
+    let rolled = view.ledger().nodes.get(node);
+    rolled.zip(placement).is_some_and(|(rolled, placement)| rolled.deployed_at(aim) && rolled.placed_as(&placement))
+}
+
+/// The digest of where and how a certificate is published on a node.
+fn placement(node: &Node, certificate: &Certificate) -> Digest {
+    let how = match &node.kind {
+        NodeKind::Local => format!("{:?} {:?}", certificate.access, certificate.files),
+        NodeKind::Exec(hook) => format!("{:?}", hook.argv),
+    };
+    sha256(&[node.live.as_os_str().as_encoded_bytes(), b"\0", how.as_bytes()])
+}
+
+/// Whether a reload failed because of what lies there, which publishing it anew mends.
+pub(super) fn found_damaged(failure: &Failure) -> bool {
+    matches!(failure.code.as_str(), "reload:not-published" | "reload:pair")
 }
 
 /// The digest of a node's reload command and its check: trouble with one command is no trouble of another.
@@ -200,12 +225,14 @@ struct Turn<'a> {
     aim: &'a Aim,
     rolled: Rolled,
     verb: Digest,
+    placement: Digest,
 }
 
 impl<'a> Turn<'a> {
     fn new(view: &View<'a>, want: &'a Want, name: &NodeName) -> Option<Self> {
         let node = view.spec.nodes.get(name)?;
-        Some(Self { node, aim: want.on(name), rolled: view.ledger().rolled(name), verb: verb(node) })
+        let (verb, placement) = (verb(node), placement(node, view.certificate));
+        Some(Self { node, aim: want.on(name), rolled: view.ledger().rolled(name), verb, placement })
     }
 
     fn slot(&self) -> Slot {
@@ -219,7 +246,8 @@ impl<'a> Turn<'a> {
 
     /// Whether it serves what it should, as far as that is asked for.
     fn confirmed(&self, view: &View<'a>) -> bool {
-        let placed = self.rolled.deployed_at(self.aim) && !self.rolled.reload_due();
+        let published = self.rolled.deployed_at(self.aim) && self.rolled.placed_as(&self.placement);
+        let placed = published && !self.rolled.reload_due();
         placed && (view.certificate.confirm == Confirm::None || self.watches(view).iter().all(Watch::proven))
     }
 
@@ -258,13 +286,21 @@ impl<'a> Turn<'a> {
             let why = Reason::NotDeployed { node: self.node.name.clone(), epoch: self.aim.epoch };
             return self.deploy(view, why, draft);
         }
-        if self.rolled.reload_due() {
-            return self.reload(view, Reason::NotReloaded { node: self.node.name.clone() }, draft);
+        if !self.rolled.placed_as(&self.placement) {
+            return self.deploy(view, Reason::PlacementEdited { node: self.node.name.clone() }, draft);
         }
-        let Confirm::Handshakes(confirm) = view.certificate.confirm else { return };
+        if self.rolled.reload_due() {
+            let why = Reason::NotReloaded { node: self.node.name.clone() };
+            let again = self.may_be_damaged() && self.hold(view, &self.rolled.reload).is_none();
+            return if again { self.deploy(view, why, draft) } else { self.reload(view, why, draft) };
+        }
+        let Confirm::Handshakes(confirm) = view.certificate.confirm else {
+            return self.look_at_files(view, FILES_EVERY, draft);
+        };
         let watches = self.watches(view);
         if watches.iter().all(Watch::proven) {
             self.confirm(view, draft);
+            self.look_at_files(view, confirm.every, draft);
             return watches.iter().for_each(|watch| watch.look_for_drift(confirm, draft));
         }
         self.pursue(view, confirm, &watches, draft);
@@ -280,8 +316,33 @@ impl<'a> Turn<'a> {
             let failure = failure.map(|failure| failure.message).unwrap_or_default();
             return draft.wake(until, WakeKind::Hold, Reason::NodeTrouble { node, failure });
         }
-        let effect = Effect::Deploy { node, epoch: self.aim.epoch, generation: self.aim.generation };
-        draft.step(self.slot(), effect, why);
+        let (epoch, generation, placement) = (self.aim.epoch, self.aim.generation, self.placement);
+        draft.step(self.slot(), Effect::Deploy { node, epoch, generation, placement }, why);
+    }
+
+    /// Whether the last reload failed since publishing, perhaps because of what lies there: a node's own hook looks, and does not say.
+    fn may_be_damaged(&self) -> bool {
+        let failed = self.rolled.reload_failed > self.rolled.deployed.as_ref().map(|at| at.seq);
+        let damaged = self.rolled.reload.last.as_ref().is_some_and(found_damaged);
+        failed && (damaged || matches!(self.node.kind, NodeKind::Exec(_)))
+    }
+
+    /// On this machine, what lies there is held against what was put there every so often: servers that read it long ago hide
+    /// the damage until they are started again. Elsewhere that would cost a connection a certificate; there the probe has to do.
+    fn look_at_files(&self, view: &View<'a>, every: Duration, draft: &mut Draft) {
+        let (NodeKind::Local, Some(deployed)) = (&self.node.kind, &self.rolled.deployed) else { return };
+        let node = self.node.name.clone();
+        let seen = view.facts.seen.nodes.get(&node);
+        let seen = seen.filter(|seen| seen.started >= deployed.seq && seen.at <= view.now);
+        if seen.is_some_and(|seen| seen.published.is_some() && !seen.holds(self.aim.generation)) {
+            return self.deploy(view, Reason::Drifted { node }, draft);
+        }
+        let due = seen.map_or(deployed.at, |seen| seen.at) + every;
+        let why = Reason::DriftLook { endpoint: format!("what lies on {node}") };
+        if due > view.now {
+            return draft.wake(due, WakeKind::Schedule, why);
+        }
+        draft.step(self.slot(), Effect::Inspect { node, generation: self.aim.generation }, why);
     }
 
     fn reload(&self, view: &View<'a>, why: Reason, draft: &mut Draft) {
@@ -361,17 +422,17 @@ impl<'a> Turn<'a> {
             // What held until now is mended at once; what was mended and does not hold waits.
             return self.lags(self.is_known() && self.rolled.serve.failures == 0, failure, draft);
         }
-        if files.holds(self.aim.generation) {
+        if files.holds(self.aim.generation) && !wrong.iter().any(Watch::shows_foreign) {
             self.reload(view, why, draft);
         } else {
             self.deploy(view, Reason::Drifted { node }, draft);
         }
     }
 
-    fn lags(&self, drift: bool, shows: Failure, draft: &mut Draft) {
+    fn lags(&self, sudden: bool, failure: Failure, draft: &mut Draft) {
         let (node, epoch) = (self.node.name.clone(), self.aim.epoch);
         let why = Reason::StillOld { node: node.clone() };
-        draft.record(self.slot(), Event::Lagging { node, epoch, drift, failure: shows }, why);
+        draft.record(self.slot(), Event::Lagging { node, epoch, drift: sudden, failure }, why);
     }
 
     /// Back to what it served well, and only where our generation is published and broke it.
@@ -399,6 +460,12 @@ impl Rolled {
     #[must_use]
     pub fn deployed_at(&self, aim: &Aim) -> bool {
         self.deployed.as_ref().is_some_and(|at| at.epoch == aim.epoch && at.generation == aim.generation)
+    }
+
+    /// Whether it was published where and as `placement` says, as far as is known.
+    #[must_use]
+    pub fn placed_as(&self, placement: &Digest) -> bool {
+        self.placement.is_none_or(|placed| placed == *placement)
     }
 
     /// Whether something was published that its servers were not told of.

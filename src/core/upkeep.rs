@@ -158,6 +158,7 @@ fn good_news(view: &View<'_>, notifier: &NotifierName, alert: &Alert) -> Effect 
     let name = &view.certificate.name;
     let summary = match alert {
         Alert::Issue => format!("{name} is issued again"),
+        Alert::Node(node) if !view.certificate.nodes.contains(node) => format!("{name} no longer goes to {node}"),
         Alert::Node(node) => format!("{name} is live on {node} again"),
         Alert::Cleanup => format!("{name}: the challenge was taken down"),
         Alert::Post => format!("{name}: the post hook succeeded"),
@@ -208,7 +209,8 @@ pub(super) fn danger(view: &View<'_>) -> Option<Failure> {
     let ledger = view.ledger();
     let wanted = ledger.want.as_ref().map(|want| want.default.generation);
     let served = ledger.nodes.iter().filter(|(node, _)| view.certificate.nodes.contains(node));
-    let served = served.filter_map(|(_, rolled)| rolled.confirmed.as_ref()).map(|confirmed| confirmed.generation);
+    let served = served.filter_map(|(_, rolled)| rolled.confirmed.as_ref().or(rolled.reloaded.as_ref()));
+    let served = served.map(|milestone| milestone.generation);
     let generations: BTreeSet<GenId> = served.chain(wanted).collect();
     let held = generations.into_iter().filter_map(|generation| ledger.generations.get(&generation));
     let worst = held.min_by_key(|held| held.about.validity.end)?;

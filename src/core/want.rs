@@ -59,6 +59,8 @@ pub struct Rolled {
     pub placeholder: bool,
     /// What was published there last.
     pub deployed: Option<Milestone>,
+    /// The digest of where and how that was.
+    pub placement: Option<Digest>,
     /// When its servers were last told to read.
     pub reloaded: Option<Milestone>,
     /// When it last served all it should.
@@ -71,6 +73,8 @@ pub struct Rolled {
     pub deploy: Trouble,
     /// Trouble with reloading it, and the digest of the command that failed.
     pub reload: Trouble,
+    /// The last record of a reload that failed.
+    pub reload_failed: Option<Seq>,
     /// The digest of the reload command the trouble is about.
     pub reload_verb: Option<Digest>,
     /// Trouble with what it serves.

@@ -1,12 +1,14 @@
 //! One endpoint of a roll-out: what it should serve, what it was seen to serve, and when patience with it is at an end.
 
 use super::effect::{Effect, Slot};
+use super::ledger::Held;
 use super::plan::{Draft, View, WakeKind};
 use super::reason::Reason;
 use super::sightings::{EndpointSeen, endpoint_id};
-use crate::config::spec::{Endpoint, Handshakes};
-use crate::ports::Shown;
+use crate::config::spec::{Endpoint, Expect, Handshakes};
+use crate::ports::{Observation, Shown};
 use crate::types::{Class, Digest, Failure, Fingerprint, GenId, NodeName, Seq, Timestamp};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Between two looks at an endpoint that does not yet serve what it should.
@@ -27,6 +29,7 @@ pub(super) struct Watch<'a> {
     endpoint: &'a Endpoint,
     id: Digest,
     generation: GenId,
+    generations: &'a BTreeMap<GenId, Held>,
     /// The last reload of every node behind it, and when that was: a look must have begun after it.
     floor: (Seq, Timestamp),
     seen: Option<&'a EndpointSeen>,
@@ -38,14 +41,15 @@ impl<'a> Watch<'a> {
         let want = view.ledger().want.as_ref()?;
         let node = behind(view, endpoint);
         let aim = node.map_or(&want.default, |node| want.on(node));
-        let about = &view.ledger().generations.get(&aim.generation)?.about;
+        let generations = &view.ledger().generations;
+        let about = &generations.get(&aim.generation)?.about;
         let behind = view.certificate.nodes.iter().filter(|name| node.is_none_or(|node| node == *name));
         let reloads: Option<Vec<_>> =
             behind.map(|name| view.ledger().nodes.get(name)?.reloaded.as_ref().map(|at| (at.seq, at.at))).collect();
         let floor = reloads?.into_iter().max()?;
         let id = endpoint_id(endpoint);
         let seen = view.facts.seen.endpoints.get(&id).filter(|seen| seen.leaf == about.leaf);
-        Some(Self { endpoint, id, generation: aim.generation, floor, seen })
+        Some(Self { endpoint, id, generation: aim.generation, generations, floor, seen })
     }
 
     /// The last look, when it began after the last reload.
@@ -66,7 +70,7 @@ impl<'a> Watch<'a> {
         // A clock set back must not make patience endless: after a reload of the future, any look of the past will do.
         let drained = if now < self.floor.1 { Timestamp::from_millis(0) } else { self.floor.1 + confirm.drain };
         let seen = self.current().filter(|seen| seen.whole && seen.at <= now)?;
-        (seen.at >= drained && seen.at >= not_before).then(|| shown_wrong(self.endpoint, seen))
+        (seen.at >= drained && seen.at >= not_before).then(|| self.failure(seen))
     }
 
     fn shown(&self) -> impl Iterator<Item = &'a Shown> {
@@ -115,33 +119,59 @@ impl<'a> Watch<'a> {
         let effect = Effect::Look { endpoint: self.endpoint.clone(), generation: self.generation, whole };
         draft.step(Slot::Endpoint(self.id), effect, why);
     }
-}
 
-fn shown_wrong(endpoint: &Endpoint, seen: &EndpointSeen) -> Failure {
-    let wrong = |shown: &Shown| match shown {
-        Shown::Wanted => None,
-        Shown::Other { serial, not_after, .. } => {
-            Some(("served_older_than_disk".to_owned(), format!("serves serial {serial}, valid until {not_after}")))
-        }
-        Shown::BrokenChain { message } => {
-            Some(("node_chain_broken".to_owned(), format!("serves the new leaf with a broken chain: {message}")))
-        }
-        Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => {
-            Some((failure.code.clone(), failure.message.to_string()))
-        }
-    };
-    let found =
-        seen.observations.iter().filter_map(|observation| Some((observation.address, wrong(&observation.shown)?)));
-    let lines: Vec<_> = found.collect();
-    let (code, message) = lines.first().map_or_else(
-        || ("dns_no_address".to_owned(), "no address to look at".to_owned()),
-        |(_, (code, message))| (code.clone(), message.clone()),
-    );
-    let mut failure = Failure::new(Class::Retry, code, endpoint.to_string(), message)
-        .advise("is the right server reloaded, and does its configuration name the files in the live directory?");
-    for (address, (_, message)) in lines {
-        let address = address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
-        failure = failure.detail(format!("{address}: {message}"));
+    /// Whether some address shows a certificate that is none of ours.
+    pub(super) fn shows_foreign(&self) -> bool {
+        self.shown().any(|shown| self.is_foreign(shown))
     }
-    failure
+
+    fn is_foreign(&self, shown: &Shown) -> bool {
+        let Shown::Other { leaf, .. } = shown else { return false };
+        self.endpoint.expect == Expect::Leaf && !self.generations.values().any(|held| held.about.leaf == *leaf)
+    }
+
+    /// What a look showed, where it was not what it should be.
+    fn failure(&self, seen: &EndpointSeen) -> Failure {
+        let found = |observation: &Observation| Some((observation.address, self.wrong_with(&observation.shown)?));
+        let found: Vec<_> = seen.observations.iter().filter_map(found).collect();
+        let (code, message) = found.first().map_or_else(
+            || ("dns_no_address".to_owned(), "no address to look at".to_owned()),
+            |(_, (code, message))| (code.clone(), message.clone()),
+        );
+        let advice = if self.reachable() {
+            "is the right server reloaded, and does its configuration name the files in the live directory?"
+        } else {
+            "is its server up, and may this machine connect to it? it is looked at again by every run"
+        };
+        let mut failure = Failure::new(Class::Retry, code, self.endpoint.to_string(), message).advise(advice);
+        for (address, (_, message)) in found {
+            let address = address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
+            failure = failure.detail(format!("{address}: {message}"));
+        }
+        failure
+    }
+
+    /// The stable label of what is wrong, and what to say about it.
+    fn wrong_with(&self, shown: &Shown) -> Option<(String, String)> {
+        let label = |code: &str, message| Some((code.to_owned(), message));
+        match shown {
+            Shown::Wanted => None,
+            Shown::Other { serial, not_after, .. } => {
+                let serves = format!("serves serial {serial}, valid until {not_after}");
+                if self.endpoint.expect == Expect::Valid {
+                    label("served_invalid", format!("{serves}, which clients do not accept for this name"))
+                } else if self.is_foreign(shown) {
+                    label("served_foreign", format!("{serves}, which is none of this certificate's generations"))
+                } else {
+                    label("served_older_than_disk", serves)
+                }
+            }
+            Shown::BrokenChain { message } => {
+                label("node_chain_broken", format!("serves the new leaf with a broken chain: {message}"))
+            }
+            Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => {
+                label(&failure.code, failure.message.to_string())
+            }
+        }
+    }
 }

@@ -49,14 +49,19 @@ pub(super) fn placeholder(node: &Node, certificate: &Certificate, now: Timestamp
     publish::placeholder(&target(node, certificate), &certificate.names, family, now).map(|_| ())
 }
 
-/// What lies there, held against `generation`.
+/// What lies there, extra files too, held against `generation`.
 pub(super) fn inspect(
     node: &Node,
     certificate: &Certificate,
     generation: &Generation<Production>,
 ) -> Result<Published, Failure> {
-    let found = publish::inspect(&target(node, certificate), &files(generation))?;
-    Ok(Published { generation: found.generation, epoch: found.epoch, intact: found.intact })
+    let files = files(generation);
+    let found = publish::inspect(&target(node, certificate), &files)?;
+    let mut intact = found.intact;
+    for extra in &certificate.files {
+        intact = intact && publish::extra_holds(extra, &files)?;
+    }
+    Ok(Published { generation: found.generation, epoch: found.epoch, intact })
 }
 
 fn target<'a>(node: &'a Node, certificate: &'a Certificate) -> Target<'a> {

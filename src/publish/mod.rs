@@ -16,7 +16,7 @@ mod extra;
 mod live;
 
 pub use contents::Files;
-pub use extra::extra;
+pub use extra::{extra, extra_holds};
 
 use crate::config::spec::{Access, KeyAlgorithm};
 use crate::disk::{Dir, DiskError};

@@ -266,23 +266,29 @@ fn an_extra_file_is_written_healed_and_never_followed() {
     let file = ExtraFile { path: path.clone(), content: FileContent::Bundle, owner: None, group: None, mode: 0o600 };
     let parts = Parts::new(7);
     let write = || extra(&file, &parts.files()).unwrap();
+    let holds = || extra_holds(&file, &parts.files()).unwrap();
+    assert!(!holds());
     assert!(write().is_some_and(|note| note.as_str().ends_with("written")));
     assert_eq!(write(), None);
     assert_eq!(fs::read_to_string(&path).unwrap(), parts.expected()[1]);
     assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+    assert!(holds());
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(!holds(), "another mode");
     assert!(write().is_some_and(|note| note.as_str().ends_with("replaced")));
     let victim = site.temp.path().join("victim");
     fs::write(&victim, "untouched").unwrap();
     fs::remove_file(&path).unwrap();
     symlink(&victim, &path).unwrap();
+    assert!(!holds(), "a link");
     fs::write(site.temp.path().join("..everleaf-haproxy.pem"), "left by a kill").unwrap();
     assert!(write().is_some());
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     assert_eq!(fs::read_dir(site.temp.path()).unwrap().count(), 2, "the temporary is gone");
 
     let missing = ExtraFile { path: site.temp.path().join("no/such/dir.pem"), ..file.clone() };
+    assert!(!extra_holds(&missing, &parts.files()).unwrap());
     assert_eq!(extra(&missing, &parts.files()).unwrap_err().code, "publish:enoent");
     assert_eq!(extra(&ExtraFile { path: "/".into(), ..file }, &parts.files()).unwrap_err().code, "publish:path");
 }

@@ -136,8 +136,13 @@ mod tests {
     fn lines_name_the_certificate_the_node_and_the_generation() {
         let name = "shop".parse().expect("name");
         let generation = GenId::new(7, &sha256(&[b"leaf"]));
-        let deployed =
-            Event::Deployed { node: "edge2".parse().expect("name"), epoch: Epoch(1), generation, notes: Vec::new() };
+        let deployed = Event::Deployed {
+            node: "edge2".parse().expect("name"),
+            epoch: Epoch(1),
+            generation,
+            notes: Vec::new(),
+            placement: None,
+        };
         assert_eq!(happened(&name, &deployed), Some(format!("shop: edge2: published {generation}")));
         let failure =
             Failure::new(Class::Retry, "hook:exit", "reload of edge2", "exited with 1").advise("run it by hand");

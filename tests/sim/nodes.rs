@@ -21,6 +21,8 @@ pub(crate) struct FakeNode {
     pub(crate) slow_until: u64,
     pub(crate) full_until: u64,
     pub(crate) unknown_until: u64,
+    /// So many reloads find that what lies there does not load.
+    pub(crate) finds_damage: u32,
     /// Its servers cannot serve what they load until then.
     pub(crate) breaks_until: u64,
     pub(crate) sites: BTreeMap<CertName, Site>,
@@ -237,6 +239,11 @@ impl Reloader for Peer {
             self.point(|| format!("reload {name}"));
             self.state().about_to_reload(name, self.pid);
             self.reach(name).await?;
+            let left = self.state().node(name).finds_damage.checked_sub(1);
+            if let Some(left) = left {
+                self.state().node(name).finds_damage = left;
+                return Err(Failure::new(Class::Retry, "reload:pair", name.as_str(), "it would not load"));
+            }
             if !self.lies(name) {
                 let mut state = self.state();
                 let linger =

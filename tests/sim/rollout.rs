@@ -4,7 +4,7 @@ use crate::faults::Rates;
 use crate::scenario::{DAY, HOUR, Habit, Run, SECOND, configured};
 use crate::world::name;
 use everleaf::agent::CertificateReport;
-use everleaf::config::spec::{Confirm, Hook, Reload, Spec};
+use everleaf::config::spec::{Confirm, Hook, NodeKind, Reload, Spec};
 use everleaf::core::{Ask, Outcome, Stage};
 use everleaf::types::{GenId, NodeName};
 
@@ -86,6 +86,7 @@ fn a_node_that_drifts_for_good_is_mended_once_a_run() {
     assert_eq!(report.standing.outcome, Outcome::DeployIncomplete);
     let reloads = count(&run, "effect:reload") - before;
     assert!((1..=2).contains(&reloads), "{reloads} reloads in one run");
+    assert_eq!(report.standing.troubles[0].code, "served_foreign", "{:?}", report.standing.troubles);
 }
 
 #[test]
@@ -236,4 +237,57 @@ fn nobody_goes_back_to_what_has_expired() {
     let report = pass(&mut run, "c0");
     assert!(deployed(&report, "edge0") > first, "{}", run.log(40));
     assert_eq!(report.standing.stage, Stage::Live);
+}
+
+#[test]
+fn what_lies_on_this_machine_is_looked_at_though_its_server_has_not_read_it() {
+    let mut run = live("c0", 1, |spec| {
+        for edge in spec.nodes.values_mut() {
+            edge.kind = NodeKind::Local;
+        }
+    });
+    run.world.state().node(&node("edge0")).overwrite(&name("c0"), 7);
+    let looks = count(&run, "effect:inspect");
+    pass_at(&mut run, "c0", 2 * HOUR);
+    assert_eq!(count(&run, "effect:inspect"), looks, "not at every run");
+    let report = pass_at(&mut run, "c0", 8 * HOUR);
+    assert_eq!(report.standing.stage, Stage::Live);
+    let generation =
+        run.world.state().node(&node("edge0")).sites[&name("c0")].disk.clone().and_then(|it| it.generation);
+    assert_eq!(generation, deployed(&report, "edge0"), "{}", run.log(40));
+}
+
+#[test]
+fn another_live_directory_is_published_to_at_once() {
+    let mut run = live("c0", 2, |_| {});
+    let deploys = count(&run, "event:deployed");
+    run.edit(|spec| {
+        if let Some(edge) = spec.nodes.get_mut(&node("edge1")) {
+            edge.live = "/elsewhere".into();
+        }
+    });
+    assert_eq!(pass(&mut run, "c0").standing.stage, Stage::Live);
+    assert_eq!(count(&run, "event:deployed") - deploys, 1);
+    assert_eq!(pass(&mut run, "c0").standing.stage, Stage::Live);
+    assert_eq!(count(&run, "event:deployed") - deploys, 1);
+}
+
+#[test]
+fn what_a_reload_finds_damaged_is_published_anew() {
+    let mut run = live("c0", 2, |spec| {
+        for edge in spec.nodes.values_mut() {
+            edge.kind = NodeKind::Local;
+        }
+    });
+    let deploys = count(&run, "event:deployed");
+    run.world.state().node(&node("edge1")).finds_damage = 1;
+    let report = pass_at(&mut run, "c0", 4 * DAY);
+    assert_eq!(report.standing.stage, Stage::Live, "{}", run.log(40));
+    assert_eq!(count(&run, "event:deployed") - deploys, 3);
+    // Damage that comes again and again is mended once a run, not all the time.
+    let deploys = count(&run, "event:deployed");
+    run.world.state().node(&node("edge1")).finds_damage = u32::MAX;
+    let report = pass_at(&mut run, "c0", 8 * DAY);
+    assert_eq!(report.standing.outcome, Outcome::DeployIncomplete);
+    assert_eq!(count(&run, "event:deployed") - deploys, 3);
 }
