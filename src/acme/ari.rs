@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// All a look at renewal information may take, the directory included: it must never hold up a run.
 pub(super) const BUDGET: Duration = Duration::from_secs(10);
+/// How long one silence answers for every certificate: the first of its own waits is as long.
+pub(super) const SILENCE_SHARED: Duration = Duration::from_secs(60);
 /// The bounds of Retry-After (RFC 9773 §4.3.2).
 const SHORTEST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(86_400);

@@ -24,9 +24,10 @@ use account::Session;
 use directory::Directory;
 use order::Orders;
 use shared::Shared;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 pub use wire::Requests;
 use wire::Wire;
 
@@ -44,6 +45,8 @@ pub struct AcmeCa {
     directory: Shared<Directory>,
     session: Shared<Session>,
     orders: Orders,
+    /// When renewal information was last asked for in vain.
+    silent_since: Cell<Option<Instant>>,
 }
 
 impl AcmeCa {
@@ -67,6 +70,7 @@ impl AcmeCa {
             directory: Shared::new(DIRECTORY_FRESH),
             session: Shared::new(SESSION_FRESH),
             orders: Orders::default(),
+            silent_since: Cell::default(),
         })
     }
 
@@ -90,8 +94,13 @@ impl AcmeCa {
     }
 
     async fn ask_renewal_info(&self, certificate: &str) -> Result<RenewalInfo, Failure> {
+        // One silence answers for all: a thousand certificates must not each wait for it.
+        if self.silent_since.get().is_some_and(|since| since.elapsed() < ari::SILENCE_SHARED) {
+            return Err(ari::paced(ari::too_slow(certificate)));
+        }
         let asked = async { ari::fetch(&self.wire, &*self.directory().await?, certificate).await };
         let answer = tokio::time::timeout(ari::BUDGET, asked).await;
+        self.silent_since.set(answer.is_err().then(Instant::now));
         answer.unwrap_or_else(|_| Err(ari::too_slow(certificate))).map_err(ari::paced)
     }
 }

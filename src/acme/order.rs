@@ -222,7 +222,7 @@ async fn create(
 async fn resume(ca: &AcmeCa, session: &Session, url: &str) -> Result<Live, Failure> {
     ca.wire.check(url)?;
     let fetched = ca.wire.step(BODY_LIMIT, async || session.account.order(url.to_owned()).await).await;
-    let (order, exchange) = fetched.map_err(|refusal| gone(refusal).failure)?;
+    let (order, exchange) = fetched.map_err(|refusal| gone(another_account(refusal)).failure)?;
     let body = checked(&ca.wire, &exchange)?;
     Ok(Live { order, body, retry_after: exchange.retry_after(), replaces_dropped: false })
 }
@@ -242,6 +242,17 @@ fn kept(ca: &AcmeCa, live: Live, refusal: Refusal) -> Failure {
         ca.orders.keep(live);
     }
     refusal.failure
+}
+
+/// Another account's order is as good as gone: this account's credentials are not those that opened it.
+fn another_account(mut refusal: Refusal) -> Refusal {
+    if matches!(refusal.status, 401 | 403) && refusal.kind == "unauthorized" {
+        let advice = "The account is another one than when the order was opened; the next try opens a new order.";
+        refusal.failure.class = Class::Retry;
+        "acme:orderGone".clone_into(&mut refusal.failure.code);
+        refusal.failure = refusal.failure.advise(advice);
+    }
+    refusal
 }
 
 /// A 404 or 410 for an order means that the CA no longer knows it.

@@ -4,6 +4,7 @@ use super::commons::Commons;
 use super::hand::{Hand, Opened};
 use super::perform::{Bench, Done, Saw, perform};
 use super::{Agent, Report};
+use crate::config::spec::Issuer;
 use crate::core::event::IssuerEvent;
 use crate::core::outcome::standing;
 use crate::core::{Batch, Effect, Event, InFlight, LONGEST_PAUSE, Plan, Slot, WakeKind, Work, admit, plan};
@@ -234,7 +235,12 @@ impl<'a> Burst<'a> {
         let ports = &self.agent.ports;
         let mut news = false;
         if let Some((issuer, failure)) = &done.issuer {
-            news |= self.commons.issuer_fared(ports, issuer, failure.as_ref());
+            news |= self.commons.issuer_fared(
+                ports,
+                issuer,
+                self.agent.spec.issuers.get(issuer).map(Issuer::settings),
+                failure.as_ref(),
+            );
         }
         if let Some((node, failure)) = &done.node {
             news |= self.commons.node_fared(ports, node, failure.as_ref());
@@ -278,8 +284,12 @@ impl<'a> Burst<'a> {
         };
         let events: Vec<Event> = events.into_iter().map(at_epoch).collect();
         let told = events.clone();
+        let unissued = events.iter().find_map(|event| hand.facts.ledger.ends_unissued(event)).cloned();
         let durable = hand.append(&self.agent.ports, events);
         if durable {
+            if let Some(issuer) = unissued {
+                self.commons.order_unissued(&self.agent.ports, &issuer, name);
+            }
             for event in &told {
                 self.agent.observer.happened(name, event);
             }

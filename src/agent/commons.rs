@@ -6,7 +6,7 @@ use crate::core::Shared;
 use crate::core::event::{Entry, IssuerEvent, NodeEvent};
 use crate::core::shared::{IssuerFacts, NodeFacts};
 use crate::ports::{AppendError, Scope};
-use crate::types::{Class, Failure, IssuerName, NodeName, Seq, Timestamp};
+use crate::types::{CertName, Class, Digest, Failure, IssuerName, NodeName, Seq, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -80,15 +80,38 @@ impl Commons {
         Ok(())
     }
 
+    /// Gives back what an order that came to nothing was counted as. Failing costs a place in the budget.
+    pub(super) fn order_unissued(&mut self, ports: &Ports, issuer: &IssuerName, name: &CertName) {
+        let now = ports.clock.now();
+        for _ in 0..RETRIES {
+            let facts = self.shared.issuers.entry(issuer.clone()).or_default();
+            let event = IssuerEvent::OrderUnissued { certificate: name.clone() };
+            match append(ports, &Scope::Issuer(issuer.clone()), facts.seq, now, &event) {
+                Ok(seq) => return facts.apply(&Entry { seq, at: now, event }),
+                Err(error) => {
+                    if !self.try_again(ports, error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes note of how a CA as a whole fares. One failure a hold: a hundred orders that fail at once are one outage. Says
     /// whether that is news.
-    pub(super) fn issuer_fared(&mut self, ports: &Ports, issuer: &IssuerName, failure: Option<&Failure>) -> bool {
+    pub(super) fn issuer_fared(
+        &mut self,
+        ports: &Ports,
+        issuer: &IssuerName,
+        settings: Option<Digest>,
+        failure: Option<&Failure>,
+    ) -> bool {
         let now = ports.clock.now();
         for _ in 0..RETRIES {
             let facts = self.shared.issuers.entry(issuer.clone()).or_default();
             let event = match failure {
                 Some(_) if facts.trouble.until(now).is_some() => return false,
-                Some(failure) => IssuerEvent::Failed { failure: failure.clone() },
+                Some(failure) => IssuerEvent::Failed { failure: failure.clone(), settings },
                 None if facts.trouble.failures == 0 => return false,
                 None => IssuerEvent::Recovered,
             };

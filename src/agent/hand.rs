@@ -66,9 +66,15 @@ impl Hand {
         for record in &loaded.records {
             replay(&mut self.facts.ledger, record)?;
         }
-        if let Some(aside) = loaded.set_aside {
-            let generations = ports.generations.list(&self.name)?;
-            let note = format!("the damaged journal was set aside as {}; rebuilt from generations", aside.display());
+        // A first order must not be made because a file is gone: what was issued lies there still.
+        let lost = loaded.set_aside.is_none() && loaded.records.is_empty();
+        let generations =
+            if lost || loaded.set_aside.is_some() { ports.generations.list(&self.name)? } else { Vec::new() };
+        if loaded.set_aside.is_some() || !generations.is_empty() {
+            let note = match loaded.set_aside {
+                Some(aside) => format!("the damaged journal was set aside as {}", aside.display()),
+                None => "the journal is gone".to_owned(),
+            } + "; rebuilt from generations";
             tracing::warn!(certificate = %self.name, "{note}");
             self.append(ports, vec![Event::Rebuilt { generations, note: note.into() }]);
             self.broken.clone().map_or(Ok(()), Err)?;

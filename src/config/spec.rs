@@ -102,6 +102,15 @@ pub struct Issuer {
     pub dry_run: Option<Rehearsal>,
 }
 
+impl Issuer {
+    /// The digest of all that is configured here: trouble with other settings is no trouble with these.
+    #[must_use]
+    pub fn settings(&self) -> Digest {
+        let hmac = self.external_account.as_ref().map_or("", |external| external.hmac.reveal());
+        sha256(&[format!("{self:?}").as_bytes(), hmac.as_bytes()])
+    }
+}
+
 /// Trust anchors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Roots {

@@ -118,6 +118,9 @@ pub enum Event {
         /// Whether an ARI window that began before the certificate itself called for it. Such a window renews once.
         #[serde(default)]
         early_window: bool,
+        /// The digest of the issuer's settings it is tried with.
+        #[serde(default)]
+        settings: Option<Digest>,
         /// Why, for people.
         why: Printable,
     },
@@ -451,10 +454,19 @@ pub enum IssuerEvent {
         /// Whether it is exempt: placed inside its ARI window, with `replaces`.
         exempt: bool,
     },
+    /// The last order counted for a certificate ended before a CSR was sent: no certificate came of it, and limits on
+    /// certificates do not count it.
+    OrderUnissued {
+        /// Which certificate's.
+        certificate: CertName,
+    },
     /// The CA as a whole failed: not reachable, 5xx, the account refused.
     Failed {
         /// How.
         failure: Failure,
+        /// The digest of the issuer's settings: a hold on other settings does not count.
+        #[serde(default)]
+        settings: Option<Digest>,
     },
     /// It works again.
     Recovered,

@@ -332,7 +332,9 @@ fn blocked(view: &View<'_>, need: &Need<'_>) -> Option<(Timestamp, WakeKind, Rea
 
 fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
     let ledger = view.ledger();
-    let edited = ledger.attempted.is_some_and(|digest| digest != view.certificate.digest(view.issuer));
+    ledger.issue.until(view.now)?;
+    let edited = ledger.attempted.is_some_and(|digest| digest != view.certificate.digest(view.issuer))
+        || ledger.attempted_with.is_some_and(|settings| settings != view.issuer.settings());
     let rebuilt = ledger.issue.last.as_ref().is_some_and(|failure| failure.code == "state:rebuilt");
     let late = ledger.newest_accepted().is_none_or(|held| view.now >= schedule::last_call(held.about.validity));
     if edited || need.asked.is_some() || (rebuilt && late) {
@@ -342,10 +344,14 @@ fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
 }
 
 fn issuer_hold(view: &View<'_>) -> Option<(Timestamp, Reason)> {
-    let trouble = &view.shared.issuers.get(&view.issuer.name)?.trouble;
+    let facts = view.shared.issuers.get(&view.issuer.name)?;
+    let trouble = &facts.trouble;
+    trouble.until(view.now)?;
     // A person who asks after the trouble began is not put off by our own backoff.
     let asked = view.ledger().asks.values().any(|asked| trouble.hold.is_some_and(|hold| asked.at >= hold.set_at));
-    let until = if asked { trouble.demanded_until(view.now) } else { trouble.until_within(view.now, patience(view)) };
+    let edited = facts.troubled_with.is_some_and(|settings| settings != view.issuer.settings());
+    let until =
+        if asked || edited { trouble.demanded_until(view.now) } else { trouble.until_within(view.now, patience(view)) };
     Some((until?, Reason::IssuerTrouble { failure: last_message(trouble) }))
 }
 
@@ -398,6 +404,7 @@ fn open_order(view: &View<'_>, need: &Need<'_>, key: KeyId) -> Effect {
         replaces: replaces.clone(),
         asked: need.asked.map(|(id, _)| id.clone()),
         early_window: need.early_window,
+        settings: Some(issuer.settings()),
         why: need.why.to_string().into(),
     };
     let counted = counted(view, exempt(view, replaces.as_ref()));
@@ -429,7 +436,7 @@ fn counted(view: &View<'_>, exempt: bool) -> Spent {
     domains.sort_unstable();
     domains.dedup();
     let (certificate, names) = (view.certificate.name.clone(), view.certificate.names_digest());
-    Spent { at: view.now, certificate, names, domains, exempt }
+    Spent { at: view.now, certificate, names, domains, exempt, unissued: false }
 }
 
 /// A request to look now is settled by having looked.

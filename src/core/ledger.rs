@@ -9,8 +9,8 @@ pub use super::want::{Aim, Milestone, Rolled, Want};
 use crate::config::spec::KeyAlgorithm;
 use crate::ports::{About, Proof, Violation};
 use crate::types::{
-    Attempt, Class, Epoch, Failure, GenId, KeyId, NodeName, NotifierName, Printable, RequestId, Seq, SpecDigest,
-    Timestamp,
+    Attempt, Class, Digest, Epoch, Failure, GenId, IssuerName, KeyId, NodeName, NotifierName, Printable, RequestId,
+    Seq, SpecDigest, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ pub struct Ledger {
     pub issue: Trouble,
     /// What the last order was for: trouble with another specification is no trouble of this one.
     pub attempted: Option<SpecDigest>,
+    /// With which settings of the issuer.
+    pub attempted_with: Option<Digest>,
     /// Challenges that may be up, by attempt.
     #[serde(with = "pairs")]
     pub left_up: BTreeMap<Attempt, Vec<Proof>>,
@@ -401,8 +403,18 @@ impl Ledger {
     }
 
     fn intend_order(&mut self, entry: &Entry<Event>) -> Applied {
-        let Event::OrderIntended { attempt, key, issuer, directory, spec_digest, names, asked, early_window, .. } =
-            &entry.event
+        let Event::OrderIntended {
+            attempt,
+            key,
+            issuer,
+            directory,
+            spec_digest,
+            names,
+            asked,
+            early_window,
+            settings,
+            ..
+        } = &entry.event
         else {
             return Ok(());
         };
@@ -416,7 +428,7 @@ impl Ledger {
             self.settle(id);
         }
         self.attempts = *attempt;
-        self.attempted = Some(*spec_digest);
+        (self.attempted, self.attempted_with) = (Some(*spec_digest), *settings);
         self.order = Some(Order {
             attempt: *attempt,
             key: *key,
@@ -563,6 +575,13 @@ impl Ledger {
     #[must_use]
     pub fn knows_request(&self, id: &RequestId) -> bool {
         self.asks.contains_key(id) || self.settled.contains(id)
+    }
+
+    /// The issuer of the open order, if `event` ends it before anything can have been issued.
+    #[must_use]
+    pub fn ends_unissued(&self, event: &Event) -> Option<&IssuerName> {
+        let ends = matches!(event, Event::OrderFailed { .. } | Event::OrderAbandoned { lost: false, .. });
+        self.order.as_ref().filter(|order| ends && !order.may_have_issued()).map(|order| &order.issuer)
     }
 
     /// The newest accepted generation.

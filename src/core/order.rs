@@ -101,6 +101,11 @@ pub enum Phase {
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 impl Order {
+    /// Whether a certificate may have come of it: a CSR was about to be sent.
+    pub(super) const fn may_have_issued(&self) -> bool {
+        matches!(self.phase, Phase::CsrIntended | Phase::Submitted | Phase::Valid | Phase::Staged { .. })
+    }
+
     pub(super) fn enter(&mut self, phase: Phase, at: Timestamp) {
         self.phase = phase;
         self.entered_at = at;

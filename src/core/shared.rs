@@ -52,6 +52,9 @@ pub struct Spent {
     pub domains: Vec<String>,
     /// Whether it is exempt from limits.
     pub exempt: bool,
+    /// Whether it ended before a CSR was sent: it counts as an order, not as a certificate.
+    #[serde(default)]
+    pub unissued: bool,
 }
 
 /// What is known of a CA.
@@ -64,6 +67,8 @@ pub struct IssuerFacts {
     pub orders: Vec<Spent>,
     /// Failures of the CA as a whole.
     pub trouble: Trouble,
+    /// The digest of the settings it failed with last.
+    pub troubled_with: Option<Digest>,
 }
 
 /// Orders older than this count for no known limit.
@@ -87,9 +92,18 @@ impl IssuerFacts {
                     names: *names,
                     domains: domains.clone(),
                     exempt: *exempt,
+                    unissued: false,
                 });
             }
-            IssuerEvent::Failed { failure } => self.trouble.step(entry.at, failure),
+            IssuerEvent::OrderUnissued { certificate } => {
+                if let Some(spent) = self.orders.iter_mut().rfind(|spent| spent.certificate == *certificate) {
+                    spent.unissued = true;
+                }
+            }
+            IssuerEvent::Failed { failure, settings } => {
+                self.trouble.step(entry.at, failure);
+                self.troubled_with = *settings;
+            }
             IssuerEvent::Recovered => self.trouble.clear(),
         }
         self.seq = entry.seq;
@@ -105,12 +119,13 @@ impl IssuerFacts {
         let full = |quota: Option<Quota>, of: &dyn Fn(&Spent) -> bool| {
             quota.and_then(|quota| quota_until(quota, counted().filter(|spent| of(spent)).map(|spent| spent.at), now))
         };
-        let per_set = full(budget.per_set, &|spent| spent.names == order.names);
+        // Limits on a set of names and on a domain are on certificates; the one on an account is on orders.
+        let per_set = full(budget.per_set, &|spent| !spent.unissued && spent.names == order.names);
         let per_account = full(budget.per_account, &|_| true);
         let per_domain = order
             .domains
             .iter()
-            .filter_map(|domain| full(budget.per_domain, &|spent| spent.domains.contains(domain)))
+            .filter_map(|domain| full(budget.per_domain, &|spent| !spent.unissued && spent.domains.contains(domain)))
             .max();
         [per_set, per_account, per_domain].into_iter().flatten().max()
     }
@@ -163,7 +178,19 @@ mod tests {
             names: sha256(&[names]),
             domains: vec!["example.org".into()],
             exempt: false,
+            unissued: false,
         }
+    }
+
+    #[test]
+    fn an_order_that_came_to_nothing_is_no_certificate() {
+        let one = Some(Quota { count: 1, per: Duration::from_secs(100) });
+        let mut facts = IssuerFacts { orders: vec![spent(10, b"x")], ..IssuerFacts::default() };
+        let event = IssuerEvent::OrderUnissued { certificate: "a".parse().expect("name") };
+        facts.apply(&Entry { seq: Seq(2), at: Timestamp::from_secs(11), event });
+        let until = |budget| facts.budget_until(&budget, &spent(20, b"x"), &[], Timestamp::from_secs(20));
+        assert_eq!(until(Budget { per_set: one, per_domain: one, ..Budget::default() }), None);
+        assert!(until(Budget { per_account: one, ..Budget::default() }).is_some(), "it was an order all the same");
     }
 
     #[test]

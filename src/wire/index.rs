@@ -23,6 +23,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 struct Known {
     /// What it was planned from.
     digest: Digest,
+    /// When: by a clock that was ahead, if that is still to come.
+    #[serde(default)]
+    looked: Option<Timestamp>,
     /// Its journal's last record.
     seq: Seq,
     /// When it needs a look, for any reason but its renewal.
@@ -78,6 +81,7 @@ impl Index {
     pub(super) fn due(&self, name: &CertName, digest: Digest, now: Timestamp, horizon: Duration) -> bool {
         let Some(known) = self.certificates.get(name) else { return true };
         known.digest != digest
+            || known.looked.is_some_and(|looked| looked > now)
             || known.wake.is_some_and(|wake| wake <= now)
             || known.renew.is_some_and(|renew| renew <= now + horizon)
     }
@@ -88,7 +92,7 @@ impl Index {
     }
 
     /// Remembers what a look came to, unless somebody else was at it or it could not be looked at.
-    pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport) {
+    pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport, now: Timestamp) {
         // What is not live everywhere is gone on with by every run.
         let unfinished = report.standing.stage.is_unfinished();
         if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() || unfinished {
@@ -99,7 +103,8 @@ impl Index {
             let mut of_kind = wakes.iter().filter(|wake| wake.why != Reason::Routine && renews(&wake.why) == renewal);
             of_kind.next().map(|wake| wake.at)
         };
-        let known = Known { digest, seq: report.facts.ledger.seq, wake: first(false), renew: first(true) };
+        let known =
+            Known { digest, looked: Some(now), seq: report.facts.ledger.seq, wake: first(false), renew: first(true) };
         self.certificates.insert(name.clone(), known);
     }
 }
@@ -161,10 +166,11 @@ mod tests {
     fn due_by_wake_by_horizon_by_edit_or_when_unknown() {
         let name: CertName = "shop".parse().expect("name");
         let digest = sha256(&[b"a"]);
-        let known = Known { digest, seq: Seq(1), wake: Some(at(1_000)), renew: Some(at(5_000)) };
+        let known = Known { digest, looked: Some(at(500)), seq: Seq(1), wake: Some(at(1_000)), renew: Some(at(5_000)) };
         let index = Index { v: VERSION, starts: Vec::new(), certificates: BTreeMap::from([(name.clone(), known)]) };
         let hour = Duration::from_secs(3_600);
         assert!(!index.due(&name, digest, at(999), hour));
+        assert!(index.due(&name, digest, at(499), hour), "a look that is still to come was made by a wrong clock");
         assert!(index.due(&name, digest, at(1_000), Duration::ZERO));
         assert!(index.due(&name, digest, at(900), Duration::from_secs(4_100)), "its renewal comes before the next run");
         assert!(index.due(&name, sha256(&[b"b"]), at(0), hour), "edited");

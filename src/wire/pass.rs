@@ -132,7 +132,7 @@ impl App {
         for (name, account) in &report.certificates {
             // Only a pass that may issue knows all that a certificate needs.
             if horizon.issue {
-                index.learn(name, digests.of(&self.spec, name), account);
+                index.learn(name, digests.of(&self.spec, name), account, self.now());
             } else {
                 index.forget(name);
             }

@@ -41,7 +41,7 @@ impl App {
             let now = self.now();
             let digest = certificate.names_digest();
             let same = |spent: &&crate::core::shared::Spent| {
-                !spent.exempt && spent.names == digest && now.since(spent.at) < per
+                !spent.exempt && !spent.unissued && spent.names == digest && now.since(spent.at) < per
             };
             let used = facts.orders.iter().filter(same).count();
             let span = humane(per);

@@ -348,6 +348,9 @@ async fn renewal_information_that_hangs_costs_its_budget_and_no_more() {
             let failure = ca.renewal_info("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE").await.expect_err("silence");
             assert_eq!((seen(&failure), failure.retry_after), ((Class::Retry, "net:timeout"), None));
             assert!((9..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+            let another = ca.renewal_info("aYhba4dGQEHhs3uEe6CuLN4ByNQ.BIdlQyE").await.expect_err("silence");
+            assert_eq!((seen(&another), another.retry_after), ((Class::Retry, "net:timeout"), None));
+            assert!(begun.elapsed().as_secs() < 12, "one silence answers for every certificate");
         })
         .await;
 }

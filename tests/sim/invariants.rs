@@ -56,6 +56,8 @@ struct Counted {
     names: Digest,
     exempt: bool,
     at: u64,
+    /// Whether it ended before a CSR was sent.
+    unissued: bool,
 }
 
 impl Watcher {
@@ -95,9 +97,22 @@ impl State {
                     }
                 }
                 Scope::Issuer(_) => {
-                    if let Some(IssuerEvent::OrderCounted { certificate, names, exempt, .. }) = self.readable(event) {
-                        let at = self.mono;
-                        self.watcher.counted.push(Counted { certificate, names, exempt, at });
+                    let at = self.mono;
+                    match self.readable(event) {
+                        Some(IssuerEvent::OrderCounted { certificate, names, exempt, .. }) => {
+                            self.watcher.counted.push(Counted { certificate, names, exempt, at, unissued: false });
+                        }
+                        Some(IssuerEvent::OrderUnissued { certificate }) => {
+                            let sent = self.watcher.truth.get(&certificate).and_then(|ledger| ledger.order.as_ref());
+                            if sent.is_some() {
+                                self.watcher.violated("only_what_ended_is_given_back", certificate.to_string());
+                            }
+                            let last = self.watcher.counted.iter_mut().rfind(|it| it.certificate == certificate);
+                            if let Some(counted) = last {
+                                counted.unissued = true;
+                            }
+                        }
+                        _ => {}
                     }
                 }
                 Scope::Node(_) => {}
@@ -204,7 +219,10 @@ impl State {
         let Some(quota) = quota.filter(|_| asked.is_none() && !order.exempt) else { return };
         let span = u64::try_from(quota.per.as_millis()).unwrap_or(u64::MAX);
         let same = |counted: &&Counted| {
-            counted.names == order.names && !counted.exempt && mono.saturating_sub(counted.at) < span
+            counted.names == order.names
+                && !counted.exempt
+                && !counted.unissued
+                && mono.saturating_sub(counted.at) < span
         };
         let spent = self.watcher.counted.iter().filter(same).count();
         if spent > usize::try_from(quota.count).unwrap_or(usize::MAX) && !self.watcher.clock_was_set_within(mono, span)

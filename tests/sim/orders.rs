@@ -58,6 +58,7 @@ impl Case {
             replaces: None,
             asked: None,
             early_window: false,
+            settings: Some(issuer.settings()),
             why: "a test".into(),
         };
         self.happened(event);
@@ -229,6 +230,34 @@ fn a_person_waits_no_longer_than_the_ca_asked_for() {
 }
 
 #[test]
+fn what_the_issuers_settings_caused_is_over_when_they_are_edited() {
+    let mut case = Case::new();
+    let refused = failure(Class::Spec, "acme:termsOfService");
+    let settings = case.spec.issuers.values().next().map(everleaf::config::spec::Issuer::settings);
+    case.intended();
+    case.happened(Event::OrderFailed { attempt: ATTEMPT, failure: refused.clone() });
+    case.shared.issuers.values_mut().for_each(|issuer| {
+        issuer.trouble.step(case.now, &refused);
+        issuer.troubled_with = settings;
+    });
+    assert_eq!(case.next(), None);
+    case.spec.issuers.values_mut().for_each(|issuer| issuer.contact.push("mailto:ops@example.org".into()));
+    assert!(matches!(case.next(), Some(Effect::MakeKey { .. })));
+}
+
+#[test]
+fn only_an_order_without_a_csr_is_given_back() {
+    let mut case = Case::new();
+    case.opened(true);
+    let ends = Event::OrderFailed { attempt: ATTEMPT, failure: failure(Class::Retry, "acme:orderGone") };
+    let lost = Event::OrderAbandoned { attempt: ATTEMPT, lost: true, why: "a crash".into() };
+    assert!(case.facts.ledger.ends_unissued(&ends).is_some());
+    assert!(case.facts.ledger.ends_unissued(&lost).is_none(), "what was asked for and not seen counts");
+    case.happened(Event::CsrIntended { attempt: ATTEMPT });
+    assert!(case.facts.ledger.ends_unissued(&ends).is_none());
+}
+
+#[test]
 fn many_certificates_meet_one_outage_once() {
     use crate::faults::Rates;
     use crate::scenario::{Habit, SECOND};
@@ -243,5 +272,6 @@ fn many_certificates_meet_one_outage_once() {
     run.world.state().cas.values_mut().for_each(|ca| ca.down_until = u64::MAX);
     assert_eq!(run.until(600 * SECOND), Ok(()));
     let orders = run.counts().get("event:order_intended").copied().unwrap_or(0);
-    assert!((1..=parallel).contains(&orders), "{orders} orders at a CA that is down");
+    // Those whose `pre` hook was under way when the first failed may come after its two seconds.
+    assert!((1..=2 * parallel).contains(&orders), "{orders} orders at a CA that is down");
 }
