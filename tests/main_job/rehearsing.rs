@@ -1,21 +1,26 @@
 //! `--dry-run` is honest: what it tried, what it did not, and nothing changed.
 
+use crate::fleet::FarFleet;
 use crate::rig::{Pebble, PebbleOptions, Validation};
 use crate::scene::Scene;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A scene whose issuer has a second Pebble to rehearse against, and a node with `check`.
-fn with_stage(stage: &Pebble, scene: &Scene, check: &str) -> String {
+/// A configuration whose issuer has a second Pebble to rehearse against.
+fn rehearsed(yaml: &str, stage: &Pebble) -> String {
     let rehearsal = format!(
         "profile: tlsserver, dry_run: {{ directory: \"{}\", ca_bundle: {}, roots: {} }} }}",
         stage.directory(),
         stage.tls_root_file().display(),
         stage.issuing_root_file().display()
     );
-    let yaml = scene.unproven("").replace("profile: tlsserver }", &rehearsal);
+    yaml.replace("profile: tlsserver }", &rehearsal)
+}
+
+/// The same with one certificate on this machine, whose node has a `check` and a reload that must not be run.
+fn with_stage(stage: &Pebble, scene: &Scene, check: &str) -> String {
     let node = format!("nodes:\n  local: {{ check: [\"{check}\"], reload: {{ exec: [\"false\"] }} }}\ncertificates:");
-    yaml.replace("certificates:", &node)
+    rehearsed(&scene.unproven(""), stage).replace("certificates:", &node)
 }
 
 fn stage() -> Pebble {
@@ -79,4 +84,18 @@ fn a_rehearsal_says_when_a_node_would_refuse() {
     let shown = scene.everleaf(&["renew", "shop", "--dry-run", "--json"]).exits(1).json();
     assert_eq!(shown["schema"], "everleaf.rehearsal/1");
     assert_eq!(shown["nodes"][0]["ok"], false, "{shown:#}");
+}
+
+#[test]
+fn a_rehearsal_asks_far_nodes_whether_they_can_be_reached() {
+    let (mut fleet, stage) = (FarFleet::new(), stage());
+    let yaml = rehearsed(&fleet.yaml(), &stage);
+    fleet.scene.run(&yaml).exits(0);
+    let served = fleet.serials();
+    fleet.scene.everleaf(&["renew", "shop", "--dry-run"]).exits(0);
+    fleet.sshd.stop();
+    let ran = fleet.scene.everleaf(&["renew", "shop", "--dry-run"]).exits(1);
+    assert!(ran.out.contains("far") && ran.err.contains("far"), "the node is named: {ran:#?}");
+    assert_eq!(fleet.serials(), served);
+    assert_eq!(fleet.scene.pebble.orders(), 1);
 }
