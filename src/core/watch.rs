@@ -143,7 +143,11 @@ impl<'a> Watch<'a> {
         } else {
             "is its server up, and may this machine connect to it? it is looked at again by every run"
         };
-        let mut failure = Failure::new(Class::Retry, code, self.endpoint.to_string(), message).advise(advice);
+        let place = match &self.endpoint.node {
+            Some(node) => format!("node {node}, {}", self.endpoint),
+            None => self.endpoint.to_string(),
+        };
+        let mut failure = Failure::new(Class::Retry, code, place, message).advise(advice);
         for (address, (_, message)) in found {
             let address = address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
             failure = failure.detail(format!("{address}: {message}"));

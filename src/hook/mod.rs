@@ -173,25 +173,31 @@ fn first_line(text: &str) -> &str {
 /// Sorts how a hook ended.
 fn judge(finished: Finished, place: &str, hook: &Hook) -> Result<Answer, Failure> {
     let limit = crate::types::humane(hook.timeout);
+    // Its last line mostly says why; all of them are among the details.
+    let last = finished.output.last.back().map(|line| format!(": {line}")).unwrap_or_default();
     let failure = match finished.ended {
         Ended::Code(0) => return Ok(Answer::Done { stdout: finished.output.stdout }),
         Ended::Code(NOT_FOR_ME) => return Ok(Answer::NotForMe),
         Ended::Code(TRY_LATER) => {
-            Failure::new(Class::Retry, "hook:later", place, "asked to be called again later (exit 75)")
+            Failure::new(Class::Retry, "hook:later", place, format!("asked to be called again later (exit 75){last}"))
         }
-        Ended::Code(REFUSED) => Failure::new(Class::Operator, "hook:refused", place, "refused to do it (exit 43)")
-            .advise("read the lines it printed: they say who must decide"),
-        Ended::Code(code) => Failure::new(Class::Retry, "hook:exit", place, format!("failed with exit status {code}"))
-            .advise("read the lines it printed; `everleaf why NAME` shows when it is tried again"),
+        Ended::Code(REFUSED) => {
+            Failure::new(Class::Operator, "hook:refused", place, format!("refused to do it (exit 43){last}"))
+                .advise("read the lines it printed: they say who must decide")
+        }
+        Ended::Code(code) => {
+            Failure::new(Class::Retry, "hook:exit", place, format!("failed with exit status {code}{last}"))
+                .advise("read the lines it printed; `everleaf why NAME` shows when it is tried again")
+        }
         Ended::Signal(signal) => {
-            Failure::new(Class::Retry, "hook:signal", place, format!("was killed by signal {signal}"))
+            Failure::new(Class::Retry, "hook:signal", place, format!("was killed by signal {signal}{last}"))
                 .advise("somebody or something (the OOM killer?) ended it: look at the system's log")
         }
         Ended::TimedOut => Failure::new(
             Class::Retry,
             "hook:timeout",
             place,
-            format!("still ran after {limit} and was ended with its group"),
+            format!("still ran after {limit} and was ended with its group{last}"),
         )
         .advise("let it end sooner, or raise its `timeout:`"),
     };

@@ -32,7 +32,8 @@ fn read_pid(path: &Path) -> Option<i32> {
 fn exit_statuses_mean_what_is_written() {
     assert_eq!(run(&shell("exit 0")), Ok(Answer::Done { stdout: Vec::new() }));
     assert_eq!(run(&shell("exit 42")), Ok(Answer::NotForMe));
-    let later = failure(&shell("exit 75"));
+    let later = failure(&shell("echo no route to it >&2; exit 75"));
+    assert!(later.message.as_str().ends_with(": no route to it"), "{later:?}");
     assert_eq!((later.class, later.code.as_str()), (Class::Retry, "hook:later"));
     let refused = failure(&shell("exit 43"));
     assert_eq!((refused.class, refused.code.as_str()), (Class::Operator, "hook:refused"));

@@ -86,7 +86,9 @@ fn a_node_that_drifts_for_good_is_mended_once_a_run() {
     assert_eq!(report.standing.outcome, Outcome::DeployIncomplete);
     let reloads = count(&run, "effect:reload") - before;
     assert!((1..=2).contains(&reloads), "{reloads} reloads in one run");
-    assert_eq!(report.standing.troubles[0].code, "served_foreign", "{:?}", report.standing.troubles);
+    let trouble = &report.standing.troubles[0];
+    assert_eq!(trouble.code, "served_foreign", "{trouble:?}");
+    assert!(trouble.place.as_str().contains("edge0"), "{trouble:?}");
 }
 
 #[test]
