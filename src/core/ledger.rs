@@ -168,7 +168,10 @@ impl Ledger {
         }
         self.apply_event(entry).map_err(illegal)?;
         self.seq = entry.seq;
-        self.newest = self.newest.max(Some(entry.at));
+        // A snapshot says nothing new: replaying it gives what it was taken of.
+        if !matches!(entry.event, Event::Snapshot { .. }) {
+            self.newest = self.newest.max(Some(entry.at));
+        }
         Ok(())
     }
 
@@ -312,7 +315,9 @@ impl Ledger {
             Event::Lagging { node, drift, failure, .. } => {
                 let rolled = self.node(node);
                 rolled.lagging = Some(seq);
-                if *drift { rolled.serve.note(at, failure) } else { rolled.serve.attempt(at, failure) }
+                // Drift is mended at once, but only once: what drifts again waits, or it would be reloaded without end.
+                let at_once = *drift && rolled.serve.failures == 0;
+                if at_once { rolled.serve.note(at, failure) } else { rolled.serve.attempt(at, failure) }
             }
             Event::NodeConfirmed { node, epoch, generation } => {
                 let rolled = self.node(node);

@@ -32,6 +32,9 @@ pub(super) struct Watch<'a> {
     generations: &'a BTreeMap<GenId, Held>,
     /// The last reload of every node behind it, and when that was: a look must have begun after it.
     floor: (Seq, Timestamp),
+    /// The last record that says that a node behind it does not serve what it should: a proof from before it, which a
+    /// crash may have brought back, is none.
+    lagging: Option<Seq>,
     seen: Option<&'a EndpointSeen>,
 }
 
@@ -43,13 +46,14 @@ impl<'a> Watch<'a> {
         let aim = node.map_or(&want.default, |node| want.on(node));
         let generations = &view.ledger().generations;
         let about = &generations.get(&aim.generation)?.about;
-        let behind = view.certificate.nodes.iter().filter(|name| node.is_none_or(|node| node == *name));
+        let behind = || view.certificate.nodes.iter().filter(|name| node.is_none_or(|node| node == *name));
+        let lagging = behind().filter_map(|name| view.ledger().nodes.get(name)?.lagging).max();
         let reloads: Option<Vec<_>> =
-            behind.map(|name| view.ledger().nodes.get(name)?.reloaded.as_ref().map(|at| (at.seq, at.at))).collect();
+            behind().map(|name| view.ledger().nodes.get(name)?.reloaded.as_ref().map(|at| (at.seq, at.at))).collect();
         let floor = reloads?.into_iter().max()?;
         let id = endpoint_id(endpoint);
         let seen = view.facts.seen.endpoints.get(&id).filter(|seen| seen.leaf == about.leaf);
-        Some(Self { endpoint, id, generation: aim.generation, generations, floor, seen })
+        Some(Self { endpoint, id, generation: aim.generation, generations, floor, lagging, seen })
     }
 
     /// The last look, when it began after the last reload.
@@ -58,7 +62,8 @@ impl<'a> Watch<'a> {
     }
 
     pub(super) fn proven(&self) -> bool {
-        self.current().is_some_and(|seen| seen.proof.is_some_and(|proof| proof >= self.floor.0))
+        let since = self.lagging.map_or(self.floor.0, |lagging| lagging.max(self.floor.0));
+        self.current().is_some_and(|seen| seen.proof.is_some_and(|proof| proof >= since))
     }
 
     pub(super) fn seen_at(&self) -> Timestamp {
@@ -69,7 +74,7 @@ impl<'a> Watch<'a> {
     pub(super) fn wrong(&self, confirm: Handshakes, not_before: Timestamp, now: Timestamp) -> Option<Failure> {
         // A clock set back must not make patience endless: after a reload of the future, any look of the past will do.
         let drained = if now < self.floor.1 { Timestamp::from_millis(0) } else { self.floor.1 + confirm.drain };
-        let seen = self.current().filter(|seen| seen.whole && seen.at <= now)?;
+        let seen = self.current().filter(|seen| seen.whole && !seen.wanted() && seen.at <= now)?;
         (seen.at >= drained && seen.at >= not_before).then(|| self.failure(seen))
     }
 

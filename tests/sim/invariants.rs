@@ -38,6 +38,7 @@ pub(crate) struct Watcher {
     asked: BTreeMap<CertName, Vec<u64>>,
     fired: BTreeSet<RequestId>,
     demands: BTreeMap<CertName, u64>,
+    reloads: BTreeMap<(CertName, NodeName), Vec<u64>>,
     /// When the clock was last set, in true time.
     pub(crate) clock_set: Option<u64>,
 }
@@ -142,6 +143,7 @@ impl State {
         self.retry_after_is_kept(name, &before, &entry.event);
         self.rollback_is_not_undone(name, &before, &entry.event);
         self.live_only_if_seen(name, &before, &entry.event);
+        self.reloads_are_paced(name, &entry.event);
         let mut ledger = before;
         // At most one open order, each step after the one before: the ledger refuses anything else.
         if let Err(illegal) = ledger.apply(entry) {
@@ -320,6 +322,29 @@ impl State {
         }
     }
 
+    /// A node that does not serve what it should is reloaded again with backoff, not without end.
+    fn reloads_are_paced(&mut self, name: &CertName, event: &Event) {
+        const MOST_A_DAY: usize = 8;
+        let mono = self.mono;
+        match event {
+            Event::Asked { .. } | Event::WantSet { .. } | Event::Accepted { .. } => {
+                self.watcher.reloads.retain(|(of, _), _| of != name);
+            }
+            Event::Deployed { node, .. } | Event::NodeConfirmed { node, .. } => {
+                self.watcher.reloads.remove(&(name.clone(), node.clone()));
+            }
+            Event::Reloaded { node, .. } => {
+                let reloads = self.watcher.reloads.entry((name.clone(), node.clone())).or_default();
+                reloads.retain(|at| mono.saturating_sub(*at) < DAY);
+                reloads.push(mono);
+                if reloads.len() > MOST_A_DAY && !self.watcher.clock_was_set_within(mono, DAY) {
+                    self.watcher.violated("reloads_are_paced", format!("{name} on {node}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// A plan is total, and has effects or a wake-up after now.
     fn plan_moves_on(&mut self, name: &CertName) {
         let Some(ledger) = self.watcher.truth.remove(name) else { return };
@@ -416,9 +441,10 @@ impl State {
         }
     }
 
-    /// Nothing is pruned that a node serves or has on its disk.
+    /// Nothing is pruned that a node serves or has on its disk, where anybody can tell: behind a balancer nobody can.
     pub(crate) fn about_to_prune(&mut self, name: &CertName, generation: GenId) {
-        let in_use = self.nodes.iter().find(|(_, node)| {
+        let watched = self.watched(name);
+        let in_use = self.nodes.iter().filter(|(node, _)| watched.contains(*node)).find(|(_, node)| {
             let site = node.sites.get(name);
             let loaded = site.and_then(|site| site.loaded.as_ref()?.generation);
             let disk = site.and_then(|site| site.disk.as_ref()?.generation);
@@ -427,6 +453,12 @@ impl State {
         if let Some(node) = in_use.map(|(node, _)| node.clone()) {
             self.watcher.violated("nothing_pruned_that_a_node_serves", format!("{name} {generation} on {node}"));
         }
+    }
+
+    /// The nodes of a certificate that have an endpoint of their own.
+    fn watched(&self, name: &CertName) -> BTreeSet<NodeName> {
+        let certificate = self.spec.certificates.get(name);
+        certificate.into_iter().flat_map(|it| &it.endpoints).filter_map(|endpoint| endpoint.node.clone()).collect()
     }
 
     pub(crate) fn looked(
@@ -500,7 +532,8 @@ impl State {
         if let Some((name, _)) = self.watcher.proofs_up.keys().next() {
             wrong.push(format!("no_challenge_is_left_behind: {name}"));
         }
-        for (name, certificate) in &self.spec.certificates {
+        let spec = std::rc::Rc::clone(&self.spec);
+        for name in spec.certificates.keys() {
             let ledger = self.watcher.ledger(name);
             let Some(account) = report.certificates.get(name) else { continue };
             let stage = account.standing.stage;
@@ -508,7 +541,7 @@ impl State {
                 wrong.push(format!("healed_means_live: {name} is {stage}; {:?}", account.plan.wakes));
                 continue;
             }
-            for node in &certificate.nodes {
+            for node in &self.watched(name) {
                 let want = ledger.want.as_ref().map(|want| want.on(node).generation);
                 let leaf = want.and_then(|want| ledger.generations.get(&want)).map(|held| held.about.leaf);
                 if served(self, node, name).map(|(leaf, _)| leaf) != leaf {
@@ -532,12 +565,12 @@ impl State {
     pub(crate) fn nothing_has_expired(&mut self, but: Option<&NodeName>) {
         let now = self.true_now();
         let spec = std::rc::Rc::clone(&self.spec);
-        for (name, certificate) in &spec.certificates {
+        for name in spec.certificates.keys() {
             let newest = self.watcher.ledger(name).newest_accepted().map(|held| held.about.validity.end);
             if newest.is_some_and(|end| end <= now) {
                 self.watcher.violated("no_certificate_expires", format!("{name}: nothing newer was issued"));
             }
-            for node in certificate.nodes.iter().filter(|node| Some(*node) != but) {
+            for node in self.watched(name).iter().filter(|node| Some(*node) != but) {
                 let end = served(self, node, name).and_then(|(_, end)| end);
                 if end.is_some_and(|end| end <= now) {
                     self.watcher.violated("no_certificate_expires", format!("{name} on {node}"));

@@ -69,7 +69,7 @@ fn an_issuer(name: IssuerName) -> Issuer {
         profile: None,
         external_account: None,
         budget: Budget {
-            per_set: Some(Quota { count: 3, per: Duration::from_secs(7 * 86_400) }),
+            per_set: Some(Quota { count: 3, per: Duration::from_secs(2 * 86_400) }),
             per_domain: None,
             per_account: Some(Quota { count: 300, per: Duration::from_secs(3 * 3_600) }),
         },

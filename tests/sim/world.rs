@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) dies_at: Option<DiesAt>,
     pub(crate) counts: BTreeMap<String, u64>,
     pub(crate) logging: bool,
+    /// Whether the log is also printed as it grows: for a run that does not come to its end.
+    pub(crate) echo: bool,
     pub(crate) log: VecDeque<String>,
     timers: BTreeMap<(u64, u64), Waker>,
     next_timer: u64,
@@ -83,6 +85,7 @@ impl World {
             dies_at: None,
             counts: BTreeMap::new(),
             logging: false,
+            echo: std::env::var_os("EVERLEAF_SIM_ECHO").is_some(),
             log: VecDeque::new(),
             timers: BTreeMap::new(),
             next_timer: 0,
@@ -152,13 +155,16 @@ impl State {
     }
 
     pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
-        if !self.logging {
+        if !self.logging && !self.echo {
             return;
         }
         if self.log.len() >= LOG_LINES {
             self.log.pop_front();
         }
         let line = format!("{:>6} {} {}", self.points, self.now(), line());
+        if self.echo {
+            println!("{line}");
+        }
         self.log.push_back(line);
     }
 }
