@@ -37,3 +37,6 @@ pub use plan::{Horizon, LONGEST_PAUSE, Plan, Step, Wake, WakeKind, plan};
 pub use reason::Reason;
 pub use shared::Shared;
 pub use sightings::Sightings;
+
+#[cfg(test)]
+mod tests;

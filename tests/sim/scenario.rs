@@ -328,6 +328,9 @@ impl Run {
         let agent = Agent::new(Rc::clone(&spec), ports(&peer, &spec), settings, Rc::new(Counting(peer.clone())));
         let burst = Box::pin(async move { agent.burst(&names).await });
         let since = peer.state().mono;
+        if !daemon {
+            peer.state().watcher.one_shots.push(since);
+        }
         self.processes.push(Process { pid: self.pids, daemon, since, burst });
     }
 
