@@ -266,7 +266,7 @@ impl Story {
         let started = self.facts.ledger.seq;
         let observation = Observation { address: None, shown, matched: 0, notes: Vec::new() };
         let observations = vec![observation];
-        let seen = EndpointSeen { started, at: self.now, leaf, whole: true, proof: None, observations };
+        let seen = EndpointSeen { started, at: self.now, leaf, whole: true, proof: None, before: None, observations };
         self.facts.seen.saw_endpoint(endpoint_id(&endpoint), seen);
     }
 

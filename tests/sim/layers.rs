@@ -122,8 +122,8 @@ fn what_decides_names_nothing_that_acts() {
     let mut wrong = Vec::new();
     let mut seen = 0;
     for source in sources() {
-        let pure = |layer: &&str| source.module == **layer || source.module.starts_with(&format!("{layer}/"));
-        if PURE.iter().any(|layer| pure(&layer)) {
+        let pure = |layer: &str| source.module == *layer || source.module.starts_with(&format!("{layer}/"));
+        if PURE.iter().any(|layer| pure(layer)) {
             seen += 1;
             let named = IMPURE.iter().filter(|word| source.text.contains(**word));
             wrong.extend(named.map(|word| format!("{} names {word}", source.module)));
