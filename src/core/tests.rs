@@ -251,7 +251,8 @@ impl Story {
 
     fn deploys(&mut self, number: u8) {
         let (epoch, generation) = self.aim(number);
-        self.happens(Event::Deployed { node: node(number), epoch, generation, notes: Vec::new() });
+        let node = node(number);
+        self.happens(Event::Deployed { node, epoch, generation, notes: Vec::new(), placement: None });
     }
 
     fn reloads(&mut self, number: u8) {
