@@ -303,7 +303,7 @@ impl Story {
 
     fn old_leaf(&self) -> Shown {
         let not_after = self.now + Duration::from_secs(DAY);
-        Shown::Other { leaf: sha256(&[b"old"]), serial: Serial::from_der_content(&[9]), not_after }
+        Shown::Other { leaf: sha256(&[&1u32.to_be_bytes()]), serial: Serial::from_der_content(&[1]), not_after }
     }
 
     fn broken() -> Shown {
