@@ -4,7 +4,7 @@
 //! know no other adapter, and never see facts. The simulation implements all of them over a synchronous world.
 //!
 //! Contract for every adapter: look, act, look again (an effect that is already done succeeds and says so); bounded waits on
-//! the monotonic clock; a failure is a [`Failure`] sorted by what to do next; dropping a future stops its work.
+//! the monotonic clock; a failure is a [`Failure`](crate::types::Failure) sorted by what to do next; dropping a future stops its work.
 
 mod ca;
 mod generations;
