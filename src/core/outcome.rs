@@ -163,7 +163,12 @@ fn troubles(view: &View<'_>, plan: &Plan) -> Vec<(Outcome, Failure)> {
     let shared = view.shared.issuers.get(&view.issuer.name).map(|facts| &facts.trouble);
     // A CA in trouble is trouble of those alone that want something of it now.
     let mine = |_: &&Trouble| plan.wakes.iter().any(|wake| matches!(wake.why, Reason::IssuerTrouble { .. }));
-    let mut found: Vec<(Outcome, Failure)> = issuing.into_iter().flatten().filter_map(issue_trouble).collect();
+    // The caution after a rebuilt journal is trouble where it keeps something from being done, and a notice elsewhere.
+    let held = plan.wakes.iter().any(|wake| matches!(wake.why, Reason::Held { .. }));
+    let issuing = issuing.into_iter().flatten();
+    let issuing =
+        issuing.filter(|trouble| held || trouble.last.as_ref().is_none_or(|last| last.code != "state:rebuilt"));
+    let mut found: Vec<(Outcome, Failure)> = issuing.filter_map(issue_trouble).collect();
     found.extend(shared.filter(mine).and_then(issue_trouble));
     found.extend([&ledger.cleanup, &ledger.post].into_iter().filter_map(issue_trouble));
     for (_, rolled) in ledger.nodes.iter().filter(|(node, _)| view.certificate.nodes.contains(node)) {

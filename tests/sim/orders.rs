@@ -258,6 +258,29 @@ fn only_an_order_without_a_csr_is_given_back() {
 }
 
 #[test]
+fn a_rebuilt_journal_is_trouble_only_where_it_holds_something_back() {
+    let mut case = Case::new();
+    case.accepted(90 * DAY);
+    let about = case.facts.ledger.newest_accepted().expect("one").about.clone();
+    let generations = vec![About { accepted: Some(case.now), ..about }];
+    case.happened(Event::Rebuilt { generations, note: "it was damaged".into() });
+    let stuck = |case: &Case| {
+        let standing = everleaf::core::outcome::standing(
+            &case.spec,
+            &case.name,
+            &case.facts,
+            &case.shared,
+            &case.plan(),
+            case.now,
+        );
+        standing.troubles.iter().any(|failure| failure.code == "state:rebuilt")
+    };
+    assert!(!stuck(&case));
+    case.spec.certificates.values_mut().for_each(|it| it.names.truncate(1));
+    assert!(stuck(&case), "it would be ordered again now");
+}
+
+#[test]
 fn many_certificates_meet_one_outage_once() {
     use crate::faults::Rates;
     use crate::scenario::{Habit, SECOND};
