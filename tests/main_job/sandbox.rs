@@ -55,7 +55,7 @@ struct Sandbox {
 /// Makes everything read-only but the paths given, with a `/tmp` of its own, and runs the rest of its arguments.
 const ENTER: &str = r#"
 set -eu
-umask "$1"; capabilities=$2; count=$3; shift 3
+umask "$1"; capabilities=$2; checkout=$3; count=$4; shift 4
 writable=
 while [ "$count" -gt 0 ]; do
     mount --bind "$1" "$1"
@@ -67,8 +67,11 @@ cut -d' ' -f5 /proc/self/mountinfo | while read -r place; do
     case "$writable " in *" $place "*) continue ;; esac
     mount -o remount,bind,ro "$place"
 done
+# A checkout that lies in /tmp itself is carried over into the /tmp of the sandbox's own.
+case $checkout in /tmp/*) mount --rbind "$checkout" /mnt ;; esac
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /var/tmp
+case $checkout in /tmp/*) mkdir -p "$checkout"; mount --rbind /mnt "$checkout" ;; esac
 exec setpriv --no-new-privs "--bounding-set=$capabilities" -- "$@"
 "#;
 
@@ -109,7 +112,8 @@ impl Sandbox {
             command.args(["--user", "--map-root-user"]);
         }
         command.args(["--mount", "--propagation", "private", "--", "sh", "-c", ENTER, "sandbox"]);
-        command.arg(self.unit.one("UMask")).arg(self.unit.capabilities()).arg(writable.len().to_string());
+        command.arg(self.unit.one("UMask")).arg(self.unit.capabilities()).arg(repository());
+        command.arg(writable.len().to_string());
         command.args(writable.iter().map(|path| self.at(path))).args(arguments);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.output().expect("unshare")
