@@ -52,14 +52,37 @@ pub(super) fn failure(screen: Screen, who: &str, failure: &Failure) {
     screen.say(page.finish().trim_end());
 }
 
+/// The certificates that one and the same failure stands in the way of: a CA that is down is told of once.
+fn causes<'a>(certificates: impl Iterator<Item = &'a CertificateStatus>) -> Vec<(Vec<&'a CertName>, &'a Failure)> {
+    let mut causes: Vec<(Vec<&CertName>, &Failure)> = Vec::new();
+    for certificate in certificates {
+        for trouble in &certificate.troubles {
+            match causes.iter_mut().find(|(_, known)| *known == trouble) {
+                Some((names, _)) => names.push(&certificate.name),
+                None => causes.push((vec![&certificate.name], trouble)),
+            }
+        }
+    }
+    causes
+}
+
+/// A few names, and how many more.
+fn names_of(names: &[&CertName]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// What stands in the way of each certificate, who was in the way, what was refused.
 pub(super) fn troubles(screen: Screen, app: &App, came: &Came) {
     // What stands in the way of one that somebody else is at may be gone in a moment.
     let busy = |name: &CertName| came.locked.iter().any(|(locked, _)| locked == name);
-    for certificate in came.certificates.iter().filter(|it| !busy(&it.name)) {
-        for trouble in &certificate.troubles {
-            failure(screen, certificate.name.as_str(), trouble);
-        }
+    let mine = came.certificates.iter().filter(|it| !busy(&it.name));
+    for (names, trouble) in causes(mine) {
+        failure(screen, &names_of(&names), trouble);
     }
     let now = app.now();
     for (name, holder) in &came.locked {
@@ -81,4 +104,18 @@ pub(super) fn troubles(screen: Screen, app: &App, came: &Came) {
 /// All in one line, for whoever watches.
 pub(super) fn closing(screen: Screen, certificates: &[CertificateStatus]) {
     screen.chat(&headline(certificates, screen.talk_paint));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_names_are_a_few_and_a_number() {
+        let names: Vec<CertName> = ["a", "b", "c", "d", "e"].map(|it| it.parse().expect("a name")).into();
+        let names: Vec<&CertName> = names.iter().collect();
+        assert_eq!(names_of(&names[..1]), "a");
+        assert_eq!(names_of(&names[..3]), "a, b, c");
+        assert_eq!(names_of(&names), "a, b, c and 2 more");
+    }
 }
