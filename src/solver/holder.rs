@@ -16,9 +16,10 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Whether it is another everleaf, which will give the address back.
+    /// Whether it is an everleaf, which will give the address back: another one, or this very process, by whatever name it
+    /// was started, whose listener of a moment ago is not closed yet.
     pub(super) fn is_everleaf(&self) -> bool {
-        self.command == "everleaf"
+        self.command == "everleaf" || self.pid == std::process::id()
     }
 }
 
