@@ -82,19 +82,7 @@ impl Commons {
 
     /// Gives back what an order that came to nothing was counted as. Failing costs a place in the budget.
     pub(super) fn order_unissued(&mut self, ports: &Ports, issuer: &IssuerName, name: &CertName) {
-        let now = ports.clock.now();
-        for _ in 0..RETRIES {
-            let facts = self.shared.issuers.entry(issuer.clone()).or_default();
-            let event = IssuerEvent::OrderUnissued { certificate: name.clone() };
-            match append(ports, &Scope::Issuer(issuer.clone()), facts.seq, now, &event) {
-                Ok(seq) => return facts.apply(&Entry { seq, at: now, event }),
-                Err(error) => {
-                    if !self.try_again(ports, error) {
-                        return;
-                    }
-                }
-            }
-        }
+        self.note_issuer(ports, issuer, |_, _| Some(IssuerEvent::OrderUnissued { certificate: name.clone() }));
     }
 
     /// Takes note of how a CA as a whole fares. One failure a hold: a hundred orders that fail at once are one outage. Says
@@ -106,15 +94,25 @@ impl Commons {
         settings: Option<Digest>,
         failure: Option<&Failure>,
     ) -> bool {
+        self.note_issuer(ports, issuer, |facts, now| match failure {
+            Some(_) if facts.trouble.until(now).is_some() => None,
+            Some(failure) => Some(IssuerEvent::Failed { failure: failure.clone(), settings }),
+            None if facts.trouble.failures == 0 => None,
+            None => Some(IssuerEvent::Recovered),
+        })
+    }
+
+    /// Writes what `news` makes of an issuer's facts, judged anew when another process was quicker. Says whether it did.
+    fn note_issuer(
+        &mut self,
+        ports: &Ports,
+        issuer: &IssuerName,
+        news: impl Fn(&IssuerFacts, Timestamp) -> Option<IssuerEvent>,
+    ) -> bool {
         let now = ports.clock.now();
         for _ in 0..RETRIES {
             let facts = self.shared.issuers.entry(issuer.clone()).or_default();
-            let event = match failure {
-                Some(_) if facts.trouble.until(now).is_some() => return false,
-                Some(failure) => IssuerEvent::Failed { failure: failure.clone(), settings },
-                None if facts.trouble.failures == 0 => return false,
-                None => IssuerEvent::Recovered,
-            };
+            let Some(event) = news(facts, now) else { return false };
             match append(ports, &Scope::Issuer(issuer.clone()), facts.seq, now, &event) {
                 Ok(seq) => {
                     facts.apply(&Entry { seq, at: now, event });
