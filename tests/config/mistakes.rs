@@ -1,9 +1,7 @@
 //! What is said of mistakes: `mistakes/NAME.yaml` is read, and `mistakes/NAME.txt` is what must be printed, whole.
-//!
-//! After a change of words, `EVERLEAF_WRITE_EXPECTED=1 cargo nextest run --test config` writes the new texts: read each as
-//! a tired operator would before committing it.
 
 use super::read;
+use super::snapshot::snapshot;
 use everleaf::config::{Report, parse};
 use proptest::prelude::*;
 use std::path::Path;
@@ -13,12 +11,7 @@ fn compare(name: &str) {
     let text = std::fs::read_to_string(directory.join(name).with_extension("yaml")).expect("the mistakes");
     let errors = parse(&[(format!("{name}.yaml").into(), text)]).expect_err("it holds mistakes");
     let said = format!("{errors}\n");
-    let file = directory.join(name).with_extension("txt");
-    if std::env::var_os("EVERLEAF_WRITE_EXPECTED").is_some() {
-        std::fs::write(&file, &said).expect("expected text");
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(said == expected, "{name}.yaml: these words are expected:\n{expected}\nand these were said:\n{said}");
+    snapshot(&format!("config/mistakes/{name}"), &said);
 }
 
 macro_rules! mistakes {

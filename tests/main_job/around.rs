@@ -1,8 +1,8 @@
 //! Hooks around an order, and a process that is killed in its middle.
 
 use crate::proving::{by_dns, dns_hook};
+use crate::rig::scene::{Scene, ended};
 use crate::rig::{PebbleOptions, wait_until};
-use crate::scene::{Scene, ended};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::Child;

@@ -1,7 +1,7 @@
 //! Real servers: nginx and HAProxy on this machine, and an nginx on a "far" machine behind a real sshd.
 
+use crate::rig::scene::{Scene, left_behind, plain_serial};
 use crate::rig::{HaProxy, Nginx, Sshd, free_port, hosts, openssl_serial, repository};
-use crate::scene::{Scene, left_behind, plain_serial};
 use std::net::SocketAddr;
 
 /// nginx (`one`) and HAProxy (`two`), both on this machine.

@@ -1,6 +1,6 @@
 //! From nothing to an accepted generation, and how a renewal comes about.
 
-use crate::scene::Scene;
+use crate::rig::scene::Scene;
 use serde_json::Value;
 
 fn number(certificate: &Value) -> u64 {

@@ -1,7 +1,7 @@
 //! The gate on the real path: what a CA hands out is judged before anything is published.
 
 use crate::liar::Liar;
-use crate::scene::Scene;
+use crate::rig::scene::Scene;
 
 #[test]
 fn a_certificate_for_other_names_and_another_key_is_refused_whole() {

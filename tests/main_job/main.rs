@@ -15,6 +15,5 @@ mod proving;
 mod rehearsing;
 mod rolling;
 mod sandbox;
-mod scene;
 mod telling;
 mod together;

@@ -1,7 +1,7 @@
 //! How names are proved: a wildcard through DNS, and edges that answer by a rule of their own.
 
+use crate::rig::scene::Scene;
 use crate::rig::{Nginx, PebbleOptions, free_port, host};
-use crate::scene::Scene;
 use serde_json::Value;
 use std::net::SocketAddr;
 

@@ -1,8 +1,8 @@
 //! `--dry-run` is honest: what it tried, what it did not, and nothing changed.
 
 use crate::fleet::FarFleet;
+use crate::rig::scene::Scene;
 use crate::rig::{Pebble, PebbleOptions, Validation};
-use crate::scene::Scene;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

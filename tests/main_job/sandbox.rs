@@ -1,8 +1,8 @@
 //! The shipped unit's sandbox, made without systemd: a file system that is read-only but for what the unit lists, its
 //! capabilities and no others. A whole issuance with publish and reload must pass in it, and a write elsewhere must not.
 
+use crate::rig::scene::{Scene, everleaf, left_behind, plain_serial};
 use crate::rig::{Daemon, free_port, host, openssl_serial, repository, require};
-use crate::scene::{Scene, everleaf, left_behind, plain_serial};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

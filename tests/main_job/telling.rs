@@ -1,7 +1,7 @@
 //! Who is told, and when: notifiers, the dead-man's switch, metrics, `check`.
 
+use crate::rig::scene::Scene;
 use crate::rig::{PebbleOptions, Validation, free_port, host, require, run};
-use crate::scene::Scene;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};

@@ -1,7 +1,7 @@
 //! Many at once: daemon, timer and hand are equal peers, and one lock stands between them.
 
+use crate::rig::scene::{Scene, ended};
 use crate::rig::wait_until;
-use crate::scene::{Scene, ended};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;

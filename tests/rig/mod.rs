@@ -11,6 +11,8 @@ mod http;
 mod pebble;
 mod process;
 mod relay;
+pub(crate) mod scene;
+mod snapshot;
 mod sshd;
 
 pub(crate) use bind::{Bind, BindOptions};
@@ -19,6 +21,7 @@ pub(crate) use http::{Reply, get, post, request};
 pub(crate) use pebble::{Challtestsrv, Pebble, PebbleOptions, Validation};
 pub(crate) use process::{Daemon, free_port, host, hosts, repository, require, run, scratch, wait_until};
 pub(crate) use relay::Relay;
+pub(crate) use snapshot::snapshot;
 pub(crate) use sshd::Sshd;
 
 use std::net::SocketAddr;

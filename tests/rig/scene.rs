@@ -1,6 +1,6 @@
 //! A machine with a CA, a configuration, and everleaf as people run it: the built program, its exit code and its words.
 
-use crate::rig::{Pebble, PebbleOptions, require, scratch};
+use super::{Pebble, PebbleOptions, require, scratch};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ impl Scene {
 
     /// A Pebble that takes every challenge for proved: where the proof is not what is tested.
     pub(crate) fn easy() -> Self {
-        use crate::rig::Validation;
+        use super::Validation;
         Self::new(PebbleOptions { validation: Validation::Never, serve_http01: false, ..PebbleOptions::default() })
     }
 
@@ -193,6 +193,19 @@ impl Scene {
         path
     }
 
+    /// `text` with what differs from run to run made plain: this scene's directory, the CA's address, its ports, times,
+    /// process ids, serial numbers and digests. For [`snapshot`](super::snapshot).
+    pub(crate) fn plain(&self, text: &str) -> String {
+        let named = [
+            (self.dir.path().display().to_string(), "/SCENE"),
+            (self.pebble.dir().display().to_string(), "/PEBBLE"),
+            (self.pebble.acme().to_string(), "CA:443"),
+            (self.pebble.http01().to_string(), "HERE:80"),
+        ];
+        let text = named.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(&from, to));
+        super::snapshot::without_chance(&text)
+    }
+
     /// A text file's content; empty when it is not there.
     pub(crate) fn text(&self, part: &str) -> String {
         fs::read_to_string(self.path(part)).unwrap_or_default()
@@ -217,7 +230,7 @@ pub(crate) fn plain_serial(serial: &str) -> String {
 /// A self-signed pair where a server will look for its certificate.
 pub(crate) fn left_behind(live: &Path) {
     fs::create_dir_all(live).expect("a directory");
-    let (cert, key) = crate::rig::self_signed(&["shop.example.com"]);
+    let (cert, key) = super::self_signed(&["shop.example.com"]);
     fs::write(live.join("fullchain.pem"), &cert).expect("a file");
     fs::write(live.join("privkey.pem"), &key).expect("a file");
     fs::write(live.join("bundle.pem"), format!("{key}{cert}")).expect("a file");

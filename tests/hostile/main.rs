@@ -1,0 +1,7 @@
+//! Hostile surroundings, met by the built program as people run it: a process killed at any system call, disks that refuse,
+//! a CA that lies, peers that fight over a lock, bytes that nobody sane would send. What everleaf says of each is kept in
+//! `messages/`, as it was reviewed.
+#![cfg(test)]
+
+#[path = "../rig/mod.rs"]
+mod rig;
