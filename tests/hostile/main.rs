@@ -3,5 +3,6 @@
 //! `messages/`, as it was reviewed.
 #![cfg(test)]
 
+mod ca_wire;
 #[path = "../rig/mod.rs"]
 mod rig;

@@ -1,15 +1,15 @@
 //! The gate on the real path: what a CA hands out is judged before anything is published.
 
-use crate::liar::Liar;
 use crate::rig::scene::Scene;
+use crate::rig::{Fault, FaultyCa, Kind, Times};
 
 #[test]
 fn a_certificate_for_other_names_and_another_key_is_refused_whole() {
     let scene = Scene::easy();
-    let liar = Liar::before(&scene.pebble);
-    let shop = scene.unproven("").replace(&scene.pebble.directory(), &liar.directory());
+    let ca = FaultyCa::before(&scene.pebble);
+    let shop = ca.serves(&scene.pebble, &scene.unproven(""));
     scene.run(&shop).exits(0);
-    liar.hand_out(Some(scene.text("live/shop/fullchain.pem")));
+    hands_out(&ca, scene.text("live/shop/fullchain.pem"));
     let mail = format!(
         "{shop}  - name: mail\n    names: [mail.example.com]\n    issuer: pebble\n    {}\n    nodes: [local]\n    confirm: none\n",
         scene.solver()
@@ -24,7 +24,7 @@ fn a_certificate_for_other_names_and_another_key_is_refused_whole() {
     assert!(status["next"]["held"] == true, "it waits: {status:#}");
 
     // The next run holds, although the CA would behave again; a person may ask.
-    liar.hand_out(None);
+    ca.heal();
     scene.everleaf(&["run"]).exits(1);
     assert_eq!(scene.pebble.orders(), 2);
     scene.everleaf(&["renew", "mail"]).exits(0);
@@ -35,12 +35,17 @@ fn a_certificate_for_other_names_and_another_key_is_refused_whole() {
 #[test]
 fn the_old_certificate_again_is_refused_and_the_live_one_stays() {
     let scene = Scene::easy();
-    let liar = Liar::before(&scene.pebble);
-    scene.run(&scene.unproven("").replace(&scene.pebble.directory(), &liar.directory())).exits(0);
+    let ca = FaultyCa::before(&scene.pebble);
+    scene.run(&ca.serves(&scene.pebble, &scene.unproven(""))).exits(0);
     let live = ["fullchain.pem", "privkey.pem", "bundle.pem"].map(|file| scene.text(&format!("live/shop/{file}")));
-    liar.hand_out(Some(live[0].clone()));
+    hands_out(&ca, live[0].clone());
     let ran = scene.everleaf(&["renew", "shop", "--force"]).exits(1);
     assert!(ran.err.contains("key") && ran.err.contains("serial"), "every violation is named: {}", ran.err);
     let after = ["fullchain.pem", "privkey.pem", "bundle.pem"].map(|file| scene.text(&format!("live/shop/{file}")));
     assert_eq!(after, live, "byte for byte");
+}
+
+/// From now on every certificate is `chain`.
+fn hands_out(ca: &FaultyCa, chain: String) {
+    ca.on(Kind::Certificate, Times::ALWAYS, Fault::change(move |_, answer| answer.body(chain.clone())));
 }

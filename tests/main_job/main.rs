@@ -10,7 +10,6 @@ mod far;
 mod fleet;
 mod issuing;
 mod judging;
-mod liar;
 mod proving;
 mod rehearsing;
 mod rolling;

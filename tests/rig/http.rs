@@ -32,6 +32,14 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> io::Result<Re
 
 /// Sends `text` as it stands and reads the reply to its end; with TLS when a root (PEM) is given.
 pub(crate) fn request(address: SocketAddr, root: Option<&str>, text: &str) -> io::Result<Reply> {
+    let (head, body) = exchange_octets(address, root, text)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| io::Error::other(format!("not an HTTP reply: {head:?}")))?;
+    Ok(Reply { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+}
+
+/// The same with a body that need not be text: `(head, body)`.
+pub(super) fn exchange_octets(address: SocketAddr, root: Option<&str>, text: &str) -> io::Result<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
@@ -65,7 +73,7 @@ fn client(root: &str) -> Arc<rustls::ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn exchange(stream: &mut (impl Read + Write), text: &str) -> io::Result<Reply> {
+fn exchange(stream: &mut (impl Read + Write), text: &str) -> io::Result<(String, Vec<u8>)> {
     stream.write_all(text.as_bytes())?;
     stream.flush()?;
     let mut bytes = Vec::new();
@@ -74,9 +82,8 @@ fn exchange(stream: &mut (impl Read + Write), text: &str) -> io::Result<Reply> {
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
         _ => {}
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other(format!("not an HTTP reply: {head:?}")))?;
-    Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = end.map_or_else(Vec::new, |end| bytes.split_off(end + 4));
+    let head = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    Ok((head, body))
 }

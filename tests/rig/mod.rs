@@ -7,6 +7,7 @@
 
 mod bind;
 mod edges;
+mod faulty;
 mod http;
 mod pebble;
 mod process;
@@ -17,6 +18,7 @@ mod sshd;
 
 pub(crate) use bind::{Bind, BindOptions};
 pub(crate) use edges::{HaProxy, Nginx, SServer, run_command};
+pub(crate) use faulty::{Answer, Asked, Fault, FaultyCa, Kind, Line, Times};
 pub(crate) use http::{Reply, get, post, request};
 pub(crate) use pebble::{Challtestsrv, Pebble, PebbleOptions, Validation};
 pub(crate) use process::{Daemon, free_port, host, hosts, repository, require, run, scratch, wait_until};
