@@ -396,6 +396,9 @@ impl Reader<'_> {
             let help = "write endpoints: public, or list them as { address: \"IP:PORT\" }; or write confirm: none, and it is never called live";
             self.error(fields.at, message, help);
         }
+        if let (Some(written), Some(Confirm::Handshakes(_))) = (written, &confirm) {
+            self.unwatched(written.at, nodes, &endpoints);
+        }
         (endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(), confirm.unwrap_or(Confirm::None))
     }
 

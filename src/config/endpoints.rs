@@ -1,6 +1,6 @@
 //! `endpoints:` and `confirm:` — where a certificate must be served, and what proves it.
 
-use super::problem::At;
+use super::problem::{At, Problem};
 use super::read::{DAY, Fields, Reader, suggestion};
 use super::solvers::Placed;
 use super::spec::{Confirm, Endpoint, Expect, Handshakes, StartTls, Target};
@@ -52,6 +52,21 @@ impl Reader<'_> {
             .iter()
             .flat_map(|item| self.endpoint(item, served).into_iter().map(|endpoint| (endpoint, item.at)))
             .collect()
+    }
+
+    /// A node that nothing looks at counts as live as soon as it was reloaded, which proves nothing.
+    pub(super) fn unwatched(&self, at: At, nodes: &[NodeName], endpoints: &[(Endpoint, At)]) {
+        let looks_at = |endpoint: &Endpoint, node: &NodeName| {
+            endpoint.expect == Expect::Leaf && endpoint.node.as_ref().is_none_or(|behind| behind == node)
+        };
+        let watched = |node: &NodeName| endpoints.iter().any(|(endpoint, _)| looks_at(endpoint, node));
+        let unwatched: Vec<&str> = nodes.iter().filter(|node| !watched(node)).map(NodeName::as_str).collect();
+        if !unwatched.is_empty() && !endpoints.is_empty() {
+            let listed = unwatched.join(", ");
+            let message = format!("no endpoint is on {listed}: what is served there is never looked at");
+            let help = format!("add {{ address: \"IP:PORT\", node: {} }} to its endpoints", unwatched[0]);
+            self.sink.push(Problem::warning(at, message).help(help));
+        }
     }
 
     fn endpoint(&self, node: &Node, served: &Served<'_>) -> Vec<Endpoint> {

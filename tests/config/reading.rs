@@ -224,3 +224,25 @@ fn what_has_nothing_to_rehearse_against_is_named() {
         "nothing can be rehearsed: pca has no `dry_run:` directory; write `dry_run: { directory: URL }` under the issuer"
     );
 }
+
+#[test]
+fn a_node_that_nothing_looks_at_is_told() {
+    let text = |endpoints: &str| {
+        format!(
+            "version: 1\nissuers: {{ ca: {{ directory: 'http://127.0.0.1:14000/dir' }} }}\n\
+             nodes: {{ edge1: {{ hook: [a] }}, edge2: {{ hook: [a] }}, edge3: {{ hook: [a] }} }}\ncertificates:\n  - name: a\n    \
+             names: [a.example]\n    solver: {{ http-01: {{ listen: '0.0.0.0:80' }} }}\n    nodes: [edge1, edge2, edge3]\n    \
+             rollout: {{ canary: edge2 }}\n    endpoints: [{{ address: '10.0.0.1:443', node: edge1 }}{endpoints}]\n"
+        )
+    };
+    let warnings = |endpoints: &str| {
+        let loaded = read(&text(endpoints)).unwrap_or_else(|errors| panic!("{errors}"));
+        loaded.warnings.to_string()
+    };
+    let told = warnings("");
+    assert!(told.contains("no endpoint is on edge2, edge3") && told.contains("node: edge2"), "{told}");
+    // What a CDN serves says nothing about the nodes behind it.
+    let cdn = ", { address: '10.0.0.9:443', expect: valid }";
+    assert!(warnings(cdn).contains("edge2, edge3"), "{}", warnings(cdn));
+    assert_eq!(warnings(", '10.0.0.9:443'"), "", "an address that all of them share looks at each of them");
+}
