@@ -4,5 +4,6 @@
 #![cfg(test)]
 
 mod ca_wire;
+mod promises;
 #[path = "../rig/mod.rs"]
 mod rig;
