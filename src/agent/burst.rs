@@ -3,67 +3,128 @@
 use super::commons::Commons;
 use super::hand::{Hand, Opened};
 use super::perform::{Bench, Done, Saw, perform};
-use super::{Agent, Report};
+use super::{AT_HAND, Agent, Lead, Next};
 use crate::config::spec::Issuer;
 use crate::core::event::IssuerEvent;
 use crate::core::outcome::standing;
 use crate::core::{Batch, Effect, Event, InFlight, LONGEST_PAUSE, Plan, Slot, WakeKind, Work, admit, plan};
-use crate::ports::{AppendError, HookContext, Pending};
+use crate::ports::{AppendError, Clock, HookContext, Pending};
 use crate::types::{CertName, Failure, GenId, IssuerName, NodeName, Timestamp};
 use futures_util::StreamExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt, Shared, select};
 use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Decisions recorded one after another before anything is done; more than this is a loop, and a defect.
 const MOST_DECISIONS: usize = 32;
 
+/// When a burst ends, by the monotonic clock: a wall clock that jumps neither cuts it short nor makes it endless.
+#[derive(Clone)]
+pub(super) struct Deadline {
+    whole: Shared<Pending<'static, ()>>,
+    half: Shared<Pending<'static, ()>>,
+}
+
+impl Deadline {
+    pub(super) fn new(clock: &Rc<dyn Clock>, span: Duration) -> Self {
+        let after = |span: Duration| {
+            let clock = Rc::clone(clock);
+            let over: Pending<'static, ()> = Box::pin(async move { clock.sleep(span).await });
+            over.shared()
+        };
+        Self { whole: after(span), half: after(span / 2) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.whole.clone().now_or_never().is_some()
+    }
+
+    fn is_half_over(&self) -> bool {
+        self.half.clone().now_or_never().is_some()
+    }
+}
+
 pub(super) struct Burst<'a> {
     agent: &'a Agent,
+    lead: &'a dyn Lead,
     commons: Commons,
-    deadline: Timestamp,
+    deadline: Deadline,
     hands: BTreeMap<CertName, Hand>,
     in_flight: InFlight,
     under_way: FuturesUnordered<Pending<'static, Done>>,
 }
 
 impl<'a> Burst<'a> {
-    pub(super) fn new(agent: &'a Agent, commons: Commons, deadline: Timestamp) -> Self {
+    pub(super) fn new(agent: &'a Agent, lead: &'a dyn Lead, commons: Commons, deadline: Deadline) -> Self {
         let (hands, in_flight) = (BTreeMap::new(), InFlight::default());
-        Self { agent, commons, deadline, hands, in_flight, under_way: FuturesUnordered::new() }
+        Self { agent, lead, commons, deadline, hands, in_flight, under_way: FuturesUnordered::new() }
     }
 
-    pub(super) async fn run(mut self, names: &[CertName], report: &mut Report) {
-        self.open(names, report);
-        while !self.hands.is_empty() {
+    pub(super) async fn run(mut self, names: &[CertName]) {
+        self.open(names);
+        loop {
+            match self.lead.next() {
+                Next::End => break,
+                Next::WindDown if self.under_way.is_empty() => break,
+                Next::WindDown => {
+                    self.wait(None).await;
+                    continue;
+                }
+                Next::Take(names) => self.take_in(&names),
+            }
+            if self.hands.is_empty() || self.deadline.is_over() {
+                break;
+            }
             self.decide();
             let batch = self.admit();
             let began = self.begin(&batch);
-            self.let_go(&batch, report);
+            self.let_go(&batch);
             if self.hands.is_empty() {
-                break;
+                continue;
             }
             // Work that could not begin because somebody else was quicker is planned again at once.
             if began || batch.work.is_empty() {
-                let now = self.agent.ports.clock.now();
-                if now >= self.deadline || !self.wait(&batch, now).await {
+                if !self.may_wait(&batch) {
                     break;
                 }
+                self.wait(self.pause()).await;
             }
         }
         // At the deadline what is under way is dropped, which stops it; its intents are in the journal.
         self.under_way.clear();
         let left: Vec<CertName> = self.hands.keys().cloned().collect();
         for name in left {
-            self.close(&name, report);
+            self.close(&name);
         }
     }
 
-    fn open(&mut self, names: &[CertName], report: &mut Report) {
+    /// Takes in what the lead names, as far as there is room and time.
+    fn take_in(&mut self, names: &[CertName]) {
+        let mut more = Vec::new();
+        for name in names {
+            match self.hands.get_mut(name) {
+                Some(hand) => hand.stale = true,
+                None => more.push(name.clone()),
+            }
+        }
+        if more.is_empty() || self.deadline.is_half_over() {
+            return;
+        }
+        more.truncate(AT_HAND.saturating_sub(self.hands.len()));
+        // Others may have written to what is shared since this burst began.
+        if let Err(failure) = self.commons.catch_up(&self.agent.ports) {
+            tracing::warn!("{failure}");
+        }
+        self.open(&more);
+    }
+
+    fn open(&mut self, names: &[CertName]) {
         for name in names {
             let (broken, locked) = match Hand::open(&self.agent.ports, name) {
                 Opened::Ready(hand) => {
+                    self.lead.took(name);
                     self.hands.insert(name.clone(), *hand);
                     continue;
                 }
@@ -73,7 +134,7 @@ impl<'a> Burst<'a> {
             let facts = super::hand::read(&self.agent.ports, name).unwrap_or_default();
             let mut account = self.agent.account_for(name, facts, broken, None, &self.commons);
             account.locked = locked.map(|holder| holder.unwrap_or_else(|| super::nobody(self.agent.ports.clock.now())));
-            report.certificates.insert(name.clone(), account);
+            self.lead.let_go(name, account);
         }
     }
 
@@ -202,20 +263,28 @@ impl<'a> Burst<'a> {
         false
     }
 
-    /// Waits until something finishes or a pause is over. Says whether there was anything to wait for.
-    async fn wait(&mut self, batch: &Batch, now: Timestamp) -> bool {
+    /// When the nearest pause is over.
+    fn pause(&self) -> Option<Timestamp> {
         let pauses =
             self.hands.values().filter_map(|hand| hand.plan.as_ref()?.wakes.iter().find(|wake| pause(wake.kind)));
-        let until = pauses.map(|wake| wake.at).min().unwrap_or(self.deadline).min(self.deadline);
-        if self.under_way.is_empty() && until >= self.deadline && batch.work.is_empty() {
-            return false;
-        }
-        let span = until.since(now).min(LONGEST_PAUSE);
+        pauses.map(|wake| wake.at).min()
+    }
+
+    /// Whether there is anything to wait for.
+    fn may_wait(&self, batch: &Batch) -> bool {
+        !self.under_way.is_empty() || !batch.work.is_empty() || self.pause().is_some()
+    }
+
+    /// Waits until something finishes, until `pause`, or until the lead wants to be asked again.
+    async fn wait(&mut self, pause: Option<Timestamp>) {
+        let now = self.agent.ports.clock.now();
+        let span = pause.map_or(LONGEST_PAUSE, |at| at.since(now)).min(LONGEST_PAUSE).min(self.lead.beat());
+        let slept = select(self.agent.ports.clock.sleep(span), self.deadline.whole.clone());
         let first = if self.under_way.is_empty() {
-            self.agent.ports.clock.sleep(span).await;
+            slept.await;
             None
         } else {
-            match select(self.under_way.next(), self.agent.ports.clock.sleep(span)).await {
+            match select(self.under_way.next(), slept).await {
                 Either::Left((done, _)) => done,
                 Either::Right(_) => None,
             }
@@ -224,10 +293,9 @@ impl<'a> Burst<'a> {
             self.finish(done);
         }
         // Drain whatever else has finished, and plan once for all of it.
-        while let Some(Some(done)) = futures_util::FutureExt::now_or_never(self.under_way.next()) {
+        while let Some(Some(done)) = self.under_way.next().now_or_never() {
             self.finish(done);
         }
-        true
     }
 
     fn finish(&mut self, done: Done) {
@@ -300,12 +368,12 @@ impl<'a> Burst<'a> {
     // --------------------------------------------------------------------------------------------------------- ending
 
     /// Lets go of certificates of which nothing is due now.
-    fn let_go(&mut self, batch: &Batch, report: &mut Report) {
+    fn let_go(&mut self, batch: &Batch) {
         let now = self.agent.ports.clock.now();
         let done: Vec<CertName> =
             self.hands.values().filter(|hand| self.is_done(hand, batch, now)).map(|hand| hand.name.clone()).collect();
         for name in done {
-            self.close(&name, report);
+            self.close(&name);
         }
     }
 
@@ -322,13 +390,13 @@ impl<'a> Burst<'a> {
         !(hand.stale || deferred || held_back || plan.pauses(now))
     }
 
-    fn close(&mut self, name: &CertName, report: &mut Report) {
+    fn close(&mut self, name: &CertName) {
         let Some(hand) = self.hands.remove(name) else { return };
         let agent = self.agent;
         let now = agent.ports.clock.now();
         let plan = plan(&agent.spec, name, &hand.facts, &self.commons.shared, now, agent.settings.horizon);
         let standing = standing(&agent.spec, name, &hand.facts, &self.commons.shared, &plan, now);
-        report.certificates.insert(name.clone(), hand.close(&agent.ports, standing, plan));
+        self.lead.let_go(name, hand.close(&agent.ports, standing, plan));
     }
 
     // ---------------------------------------------------------------------------------------------------------- hooks

@@ -10,13 +10,14 @@ mod perform;
 
 use crate::config::spec::Spec;
 use crate::core::outcome::{Standing, standing};
-use crate::core::{Event, Facts, Horizon, Plan, Work, plan};
+use crate::core::{Event, Facts, Horizon, LONGEST_PAUSE, Plan, Work, plan};
 use crate::ports::{
     Alarm, Ca, CertHooks, Clock, Deployer, Generations, Holder, Journal, Keys, Locks, Memory, Notify, Prober, Reloader,
     Solvers,
 };
 use crate::types::{CertName, Failure, IssuerName, Printable};
 use commons::Commons;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -60,6 +61,51 @@ pub trait Observer {
     fn began(&self, work: &Work);
     /// Something happened to a certificate.
     fn happened(&self, name: &CertName, event: &Event);
+}
+
+/// What becomes of a burst.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// It goes on, with these certificates too; one that is at hand is looked at anew.
+    Take(Vec<CertName>),
+    /// Nothing new begins; what is under way comes to its end.
+    WindDown,
+    /// It ends now; what is under way is stopped.
+    End,
+}
+
+/// Leads a burst: says what becomes of it, and takes the certificates that are let go of. Never decides about one.
+pub trait Lead {
+    /// What becomes of the burst. Asked whenever something has finished, and every [`Lead::beat`].
+    fn next(&self) -> Next;
+    /// How long it may be until it is asked again.
+    fn beat(&self) -> Duration;
+    /// This certificate is at hand: its lock is held.
+    fn took(&self, name: &CertName);
+    /// This certificate's lock is free again, or was not to be had.
+    fn let_go(&self, name: &CertName, report: CertificateReport);
+}
+
+/// Leads a burst over what it began with.
+#[derive(Default)]
+struct Once {
+    report: RefCell<Report>,
+}
+
+impl Lead for Once {
+    fn next(&self) -> Next {
+        Next::Take(Vec::new())
+    }
+
+    fn beat(&self) -> Duration {
+        LONGEST_PAUSE
+    }
+
+    fn took(&self, _: &CertName) {}
+
+    fn let_go(&self, name: &CertName, report: CertificateReport) {
+        self.report.borrow_mut().certificates.insert(name.clone(), report);
+    }
 }
 
 /// What a burst came to for one certificate.
@@ -109,13 +155,25 @@ impl Agent {
     /// # Errors
     /// When what certificates share cannot be read. What concerns one certificate alone is in its report.
     pub async fn burst(&self, names: &[CertName]) -> Result<Report, Failure> {
-        let mut report = Report::default();
-        let deadline = self.ports.clock.now() + self.settings.deadline;
+        let once = Once::default();
+        let deadline = burst::Deadline::new(&self.ports.clock, self.settings.deadline);
         for some in names.chunks(AT_HAND) {
             let commons = Commons::open(&self.ports, &self.spec)?;
-            burst::Burst::new(self, commons, deadline).run(some, &mut report).await;
+            burst::Burst::new(self, &once, commons, deadline.clone()).run(some).await;
         }
-        Ok(report)
+        Ok(once.report.into_inner())
+    }
+
+    /// Works on what `lead` names, and on what it names meanwhile, until nothing of it is due now. After half of the deadline
+    /// no more is taken in, so that whatever is has at least the other half.
+    ///
+    /// # Errors
+    /// When what certificates share cannot be read.
+    pub async fn burst_led(&self, lead: &dyn Lead) -> Result<(), Failure> {
+        let commons = Commons::open(&self.ports, &self.spec)?;
+        let deadline = burst::Deadline::new(&self.ports.clock, self.settings.deadline);
+        burst::Burst::new(self, lead, commons, deadline).run(&[]).await;
+        Ok(())
     }
 
     /// What is known of these certificates and what a burst would do, without locking or changing anything.

@@ -59,6 +59,8 @@ pub(super) enum Colour {
 pub(super) enum Command {
     /// One pass over everything: what cron and the timer call
     Run(Run),
+    /// Stays, and does what `run` does when it is due; for systemd (Type=notify) or any supervisor
+    Daemon,
     /// Renew what is due; with --force, although nothing is
     Renew(Renew),
     /// Publish, reload and prove again what is there; no CA

@@ -8,7 +8,9 @@ use crate::report::{Progress, Snapshot};
 use crate::types::{CertName, Printable};
 use crate::wire::{App, Readable, Watch, read_status};
 use serde::Deserialize;
+use std::ffi::OsStr;
 use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -70,7 +72,7 @@ impl Context {
 
     /// Everything a command that changes something works with.
     pub(super) fn open(&self) -> Result<App, Stop> {
-        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("everleaf"));
+        let program = std::env::current_exe().map_or_else(|_| PathBuf::from("everleaf"), |path| in_place(&path));
         let config = std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
         let words = [program.as_path(), Path::new("--config"), config.as_path(), Path::new("run")];
         let command = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -105,6 +107,13 @@ impl Context {
             Readable::Absent => Ok(None),
         }
     }
+}
+
+/// Where a program lies. The kernel marks the one that this process was started from when an update has replaced it since.
+fn in_place(program: &Path) -> PathBuf {
+    const REPLACED: &[u8] = b" (deleted)";
+    let octets = program.as_os_str().as_bytes();
+    octets.strip_suffix(REPLACED).map_or_else(|| program.to_owned(), |path| PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// The names typed, each of them known.

@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod config;
 mod context;
+mod daemon;
 mod forget;
 mod process;
 mod rehearsal;
@@ -16,6 +17,7 @@ mod run;
 mod said;
 mod screen;
 mod status;
+mod supervisor;
 
 use crate::config::ConfigErrors;
 use crate::report::{CONFIG, USAGE, exit_of_failure};
@@ -40,7 +42,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     process::harden();
     process::catch_defects();
     let screen = Screen::new(&typed);
-    process::log(screen);
+    process::log(screen, matches!(typed.command, Command::Daemon));
     let context = Context::new(screen, typed.config);
     ExitCode::from(dispatch(&context, typed.command).unwrap_or_else(|stop| told(screen, &stop)))
 }
@@ -65,6 +67,7 @@ impl From<Failure> for Stop {
 fn dispatch(context: &Context, command: Command) -> Result<u8, Stop> {
     match command {
         Command::Run(typed) => run::run(context, &typed),
+        Command::Daemon => daemon::daemon(context),
         Command::Renew(typed) if typed.dry_run => rehearsal::dry_run(context, &typed),
         Command::Renew(typed) => renew::renew(context, &typed),
         Command::Deploy(typed) => renew::deploy(context, typed),

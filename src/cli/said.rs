@@ -5,6 +5,8 @@ use crate::report::{self, CertificateStatus, Page, failure_lines, headline};
 use crate::types::{CertName, Failure, Printable, humane};
 use crate::wire::{App, Came};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// What a command came to. Schema `everleaf.run/1`.
 #[derive(Debug, Serialize)]
@@ -52,18 +54,60 @@ pub(super) fn failure(screen: Screen, who: &str, failure: &Failure) {
     screen.say(page.finish().trim_end());
 }
 
+/// What stands in the way of each certificate.
+fn each<'a>(
+    certificates: impl Iterator<Item = &'a CertificateStatus>,
+) -> impl Iterator<Item = (&'a CertName, &'a Failure)> {
+    certificates.flat_map(|certificate| certificate.troubles.iter().map(|trouble| (&certificate.name, trouble)))
+}
+
 /// The certificates that one and the same failure stands in the way of: a CA that is down is told of once.
-fn causes<'a>(certificates: impl Iterator<Item = &'a CertificateStatus>) -> Vec<(Vec<&'a CertName>, &'a Failure)> {
+fn causes<'a>(troubles: impl Iterator<Item = (&'a CertName, &'a Failure)>) -> Vec<(Vec<&'a CertName>, &'a Failure)> {
     let mut causes: Vec<(Vec<&CertName>, &Failure)> = Vec::new();
-    for certificate in certificates {
-        for trouble in &certificate.troubles {
-            match causes.iter_mut().find(|(_, known)| *known == trouble) {
-                Some((names, _)) => names.push(&certificate.name),
-                None => causes.push((vec![&certificate.name], trouble)),
-            }
+    for (name, trouble) in troubles {
+        match causes.iter_mut().find(|(_, known)| *known == trouble) {
+            Some((names, _)) => names.push(name),
+            None => causes.push((vec![name], trouble)),
         }
     }
     causes
+}
+
+/// What was said lately, so that a daemon does not say it each minute.
+#[derive(Debug, Default)]
+pub(super) struct Once {
+    said: BTreeMap<String, Instant>,
+}
+
+/// What lasts is said again after this.
+const SAY_AGAIN: Duration = Duration::from_secs(3_600);
+/// More than this is not remembered: then something is said once too often.
+const MOST_REMEMBERED: usize = 10_000;
+
+impl Once {
+    /// Whether this was not said within the last hour.
+    pub(super) fn is_news(&mut self, what: &str) -> bool {
+        self.said.retain(|_, at| at.elapsed() < SAY_AGAIN);
+        if self.said.contains_key(what) {
+            return false;
+        }
+        if self.said.len() >= MOST_REMEMBERED {
+            self.said.clear();
+        }
+        self.said.insert(what.to_owned(), Instant::now());
+        true
+    }
+}
+
+/// What stands in the way of these and was not said lately.
+pub(super) fn news(screen: Screen, once: &mut Once, fresh: &[CertificateStatus]) {
+    let mut is_news = |(name, trouble): &(&CertName, &Failure)| {
+        once.is_news(&format!("{name} {} {} {}", trouble.code, trouble.place, trouble.message))
+    };
+    let troubles: Vec<_> = each(fresh.iter()).filter(|it| is_news(it)).collect();
+    for (names, trouble) in causes(troubles.into_iter()) {
+        failure(screen, &names_of(&names), trouble);
+    }
 }
 
 /// A few names, and how many more.
@@ -81,7 +125,7 @@ pub(super) fn troubles(screen: Screen, app: &App, came: &Came) {
     // What stands in the way of one that somebody else is at may be gone in a moment.
     let busy = |name: &CertName| came.locked.iter().any(|(locked, _)| locked == name);
     let mine = came.certificates.iter().filter(|it| !busy(&it.name));
-    for (names, trouble) in causes(mine) {
+    for (names, trouble) in causes(each(mine)) {
         failure(screen, &names_of(&names), trouble);
     }
     let now = app.now();
@@ -89,7 +133,7 @@ pub(super) fn troubles(screen: Screen, app: &App, came: &Came) {
         let since = now.since(holder.since);
         let who =
             format!("{name}: process {} ({}) is at work on it since {}", holder.pid, holder.command, humane(since));
-        if since > app.spec().limits.run {
+        if app.is_stuck(holder) {
             screen
                 .say(&format!("everleaf: {who}, longer than a run may take; if it hangs, end it: kill {}", holder.pid));
         } else {
@@ -109,6 +153,16 @@ pub(super) fn closing(screen: Screen, certificates: &[CertificateStatus]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lasts_is_said_once() {
+        let mut once = Once::default();
+        assert!(once.is_news("a") && once.is_news("b") && !once.is_news("a"));
+        for number in 0..2 * MOST_REMEMBERED {
+            once.is_news(&number.to_string());
+        }
+        assert!(once.said.len() <= MOST_REMEMBERED);
+    }
 
     #[test]
     fn many_names_are_a_few_and_a_number() {

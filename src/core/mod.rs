@@ -33,7 +33,7 @@ pub use effect::{Effect, Slot};
 pub use event::{Ask, Entry, Event};
 pub use ledger::{Facts, Ledger};
 pub use outcome::{Outcome, Stage};
-pub use plan::{Horizon, LONGEST_PAUSE, Plan, Step, Wake, WakeKind, plan};
+pub use plan::{Horizon, LONGEST_PAUSE, LONGEST_SLEEP, Plan, Step, Wake, WakeKind, plan};
 pub use reason::Reason;
 pub use shared::Shared;
 pub use sightings::Sightings;

@@ -161,9 +161,14 @@ fn run(snapshot: &Snapshot, now: Timestamp) -> Option<(Level, String)> {
         None => return Some((Level::Unknown, "no run has completed yet".to_owned())),
     };
     (now.since(ended) > interval * 2).then(|| {
-        let every = humane(interval);
-        let text =
-            format!("the last run ended {}, and one is expected every {every}; is the timer enabled?", ago(ended, now));
+        let (every, ended) = (humane(interval), ago(ended, now));
+        let text = if snapshot.run.as_ref().is_some_and(|run| run.daemon) {
+            format!(
+                "the daemon was last at work {ended}, and is at least every {every}; does `everleaf daemon` still run?"
+            )
+        } else {
+            format!("the last run ended {ended}, and one is expected every {every}; is the timer enabled?")
+        };
         (Level::Critical, text)
     })
 }
@@ -283,6 +288,17 @@ mod tests {
         let ended = snapshot.run.as_ref().expect("a run").ended;
         assert_eq!(checked(&snapshot, ended + Duration::from_secs(7_200)).level, Level::Ok);
         assert_eq!(checked(&snapshot, ended + Duration::from_secs(7_201)).level, Level::Critical);
+    }
+
+    #[test]
+    fn a_daemon_that_went_away_is_named() {
+        let mut snapshot = samples::snapshot();
+        snapshot.certificates.clear();
+        let run = snapshot.run.take().expect("a run");
+        let ended = run.ended;
+        snapshot.run = Some(super::super::RunStatus { daemon: true, ..run });
+        let said = checked(&snapshot, ended + Duration::from_secs(7_201));
+        assert!(said.level == Level::Critical && said.summary.contains("`everleaf daemon`"), "{said}");
     }
 
     #[test]

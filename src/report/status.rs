@@ -56,6 +56,9 @@ pub struct RunStatus {
     /// The last starts, the newest last: what the interval is learned from.
     #[serde(default)]
     pub starts: Vec<Timestamp>,
+    /// Whether a daemon's pass, of which there is one an hour at least.
+    #[serde(default)]
+    pub daemon: bool,
 }
 
 /// What a pass came to for one certificate: tells "nothing was due" from "it is live now".
@@ -292,6 +295,7 @@ pub(super) mod samples {
             exit: 20,
             interval: 3_600,
             starts: Vec::new(),
+            daemon: false,
         };
         Snapshot {
             schema: SCHEMA.into(),

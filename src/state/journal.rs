@@ -106,6 +106,16 @@ impl Journal for StateRoot {
 }
 
 impl StateRoot {
+    /// Whether a certificate's journal is another one, or longer, than when this process last read or wrote it.
+    pub fn moved_on(&self, name: &CertName) -> bool {
+        let found =
+            self.existing(&[CERTS, name.as_str()]).ok().flatten().and_then(|dir| dir.stat(JOURNAL).ok().flatten());
+        let found = found.map(|found| (found.st_ino, u64::try_from(found.st_size).unwrap_or(0)));
+        let positions = self.positions.borrow();
+        let known = positions.get(&Scope::Certificate(name.clone())).map(|known| (known.inode, known.length));
+        found != known
+    }
+
     /// What this process knows of the journal in `file`: where it ended, if it is the same one and has not shrunk.
     fn known(&self, scope: &Scope, file: &File) -> Option<Position> {
         let found = file.metadata().ok()?;

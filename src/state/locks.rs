@@ -13,6 +13,8 @@ use std::fs::File;
 
 /// Far more than any holder's description takes.
 const MAX_HOLDER: usize = 16 * 1024;
+/// What the daemon's lock is called, in the state directory itself.
+const DAEMON: &str = "daemon";
 
 struct Held(#[expect(dead_code, reason = "the kernel's lock lasts as long as this is open")] Flock<File>);
 
@@ -21,22 +23,21 @@ impl LockGuard for Held {}
 impl Locks for StateRoot {
     fn try_lock(&self, name: &CertName) -> Result<Box<dyn LockGuard>, LockError> {
         let dir = self.lock_dir().map_err(LockError::Failed)?;
-        let lock = format!("{name}.lock");
-        let file = dir.file(&lock, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|error| LockError::Failed(failed(error)))?;
-        let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => held,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(LockError::Held(holder(&dir, name))),
-            Err((_, errno)) => {
-                return Err(LockError::Failed(failed(DiskError::at("lock", &dir.path().join(lock))(errno))));
-            }
-        };
-        self.announce(&dir, name);
+        let held = self.hold(&dir, name.as_str())?;
         self.sweep(name);
-        Ok(Box::new(Held(held)))
+        Ok(held)
     }
 }
 
 impl StateRoot {
+    /// The lock of the one daemon that a state directory has. Certificates have their own.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn daemon_lock(&self) -> Result<Box<dyn LockGuard>, LockError> {
+        self.hold(&self.root, DAEMON)
+    }
+
     fn lock_dir(&self) -> Result<Dir, Failure> {
         let run = Dir::open_or_make(&self.run, 0o755).map_err(failed)?;
         let dir = match run.sub("locks") {
@@ -47,21 +48,35 @@ impl StateRoot {
         Ok(dir)
     }
 
+    /// Takes the lock `STEM.lock` in `dir` and says so in `STEM.json`.
+    fn hold(&self, dir: &Dir, stem: &str) -> Result<Box<dyn LockGuard>, LockError> {
+        let lock = format!("{stem}.lock");
+        let file = dir.file(&lock, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|error| LockError::Failed(failed(error)))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => {
+                self.announce(dir, stem);
+                Ok(Box::new(Held(held)))
+            }
+            Err((_, Errno::EWOULDBLOCK)) => Err(LockError::Held(holder(dir, stem))),
+            Err((_, errno)) => Err(LockError::Failed(failed(DiskError::at("lock", &dir.path().join(lock))(errno)))),
+        }
+    }
+
     /// Says who holds the lock. Failing costs others a name in a message.
-    fn announce(&self, dir: &Dir, name: &CertName) {
+    fn announce(&self, dir: &Dir, stem: &str) {
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
         let holder = Holder { pid: std::process::id(), since: self.clock.now(), command: Printable::new(&command) };
         let written = serde_json::to_vec(&holder).map_err(|error| error.to_string()).and_then(|json| {
-            dir.replace(&format!("{name}.json"), &json, &Attributes::mode(0o644), Durability::Losable)
+            dir.replace(&format!("{stem}.json"), &json, &Attributes::mode(0o644), Durability::Losable)
                 .map_err(|error| error.to_string())
         });
         if let Err(error) = written {
-            tracing::warn!(certificate = %name, %error, "cannot say who holds the lock");
+            tracing::warn!(lock = stem, %error, "cannot say who holds the lock");
         }
     }
 }
 
-fn holder(dir: &Dir, name: &CertName) -> Option<Holder> {
-    let json = dir.read(&format!("{name}.json"), MAX_HOLDER).ok().flatten()?;
+fn holder(dir: &Dir, stem: &str) -> Option<Holder> {
+    let json = dir.read(&format!("{stem}.json"), MAX_HOLDER).ok().flatten()?;
     serde_json::from_slice(&json).ok()
 }

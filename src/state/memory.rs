@@ -96,6 +96,22 @@ impl Memory for StateRoot {
 }
 
 impl StateRoot {
+    /// Does `work`, which reads the index or the status and writes it anew, while no other process does. Both can be lost: where
+    /// the lock cannot be had (its holder is stopped, the disk has none), it is done all the same.
+    pub fn exclusively<T>(&self, work: impl FnOnce() -> T) -> T {
+        let lock = self.root.lock();
+        if let Err(error) = &lock {
+            tracing::debug!(%error, "the index is written without its lock");
+        }
+        work()
+    }
+
+    /// What changes whenever somebody asks for something or has worked on a certificate: all of them write the index.
+    pub fn bell(&self) -> Option<(u64, i64, i64)> {
+        let found = self.root.stat(INDEX).ok().flatten()?;
+        Some((found.st_ino, found.st_mtime, found.st_mtime_nsec))
+    }
+
     /// The seed; a damaged one counts as none, for another spread of renewals harms nobody.
     fn stored_seed(&self) -> Result<Option<[u8; SEED_OCTETS]>, Failure> {
         let text = self.root.read(SEED, 4 * SEED_OCTETS).map_err(failed)?;

@@ -91,8 +91,16 @@ impl Index {
         self.certificates.remove(name);
     }
 
-    /// Remembers what a look came to, unless somebody else was at it or it could not be looked at.
+    /// Remembers what a look came to, unless somebody else was at it or it could not be looked at. What another process has
+    /// learned since from a longer journal stays.
     pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport, now: Timestamp) {
+        if self
+            .certificates
+            .get(name)
+            .is_some_and(|known| known.digest == digest && known.seq > report.facts.ledger.seq)
+        {
+            return;
+        }
         // What is not live everywhere is gone on with by every run.
         let unfinished = report.standing.stage.is_unfinished();
         if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() || unfinished {

@@ -10,11 +10,13 @@ mod reading;
 mod records;
 mod rehearsal;
 mod requests;
+mod rounds;
 mod watch;
 
 pub use pass::{Came, RunCame};
 pub use records::{Readable, read_status};
 pub use rehearsal::{Rehearsal, Tried, rehearse};
+pub use rounds::{Keeper, Rounds, Wish};
 pub use watch::Watch;
 
 use crate::acme::AcmeCa;
@@ -26,7 +28,7 @@ use crate::deploy::Nodes;
 use crate::hook::Systemd;
 use crate::net::dns::Resolver;
 use crate::notify::Notifiers;
-use crate::ports::{AccountStore, Ca, Clock, Pending};
+use crate::ports::{AccountStore, Ca, Clock, LockError, LockGuard, Pending};
 use crate::probe::TlsProber;
 use crate::solver::Solver;
 use crate::state::StateRoot;
@@ -58,6 +60,25 @@ impl App {
         let clock: Rc<dyn Clock> = Rc::new(SystemClock);
         let state = Rc::new(StateRoot::open(&spec.paths, Rc::clone(&clock))?);
         Ok(Self { spec: Rc::new(spec), state, clock, command, rehearsal })
+    }
+
+    /// Has this process be the one daemon of the state directory while the guard lives.
+    ///
+    /// # Errors
+    /// Code `daemon:running` when another process is it.
+    pub fn be_the_daemon(&self) -> Result<Box<dyn LockGuard>, Failure> {
+        self.state.daemon_lock().map_err(|error| match error {
+            LockError::Failed(failure) => failure,
+            LockError::Held(holder) => {
+                let who = holder.map_or_else(
+                    || "another process".to_owned(),
+                    |it| format!("process {} ({}), started {},", it.pid, it.command, it.since),
+                );
+                let place = self.spec.paths.state.to_string_lossy();
+                Failure::new(Class::Operator, "daemon:running", place, format!("{who} is its daemon already"))
+                    .advise("a state directory has one; if this one is to take over, end that one first: systemctl stop everleaf-daemon")
+            }
+        })
     }
 
     /// What is wanted.

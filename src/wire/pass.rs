@@ -59,30 +59,50 @@ impl App {
     async fn run_inside(&self, watch: &Rc<Watch>) -> Result<RunCame, Failure> {
         let started = self.now();
         self.adopt_renamed()?;
-        let mut index = Index::read(&*self.state);
-        index.started(started);
-        let interval = index.interval(self.spec.every);
-        let starts = index.starts().to_vec();
-        let names = self.due(&index, interval)?;
-        // Written whether or not anything is due: the starts are what the interval is learned from.
-        for name in &names {
-            index.forget(name);
-        }
-        index.write(&*self.state);
+        let (interval, starts, names) = self.index(|index| {
+            index.started(started);
+            let interval = index.interval(self.spec.every);
+            let names = self.due(index, interval)?;
+            // Written whether or not anything is due: the starts are what the interval is learned from.
+            for name in &names {
+                index.forget(name);
+            }
+            Ok::<_, Failure>((interval, index.starts().to_vec(), names))
+        })?;
         let horizon = Horizon { span: interval, issue: true, began: Some(started) };
         let report = self.burst(&names, horizon, watch).await?;
         let mut came = self.came(&report);
-        let stuck = came.locked.iter().filter(|(_, holder)| self.now().since(holder.since) > self.spec.limits.run);
+        let stuck = came.locked.iter().filter(|(_, holder)| self.is_stuck(holder));
         let stuck = stuck.map(|_| crate::report::TEMPORARY);
-        let mut snapshot = self.merged(&came.certificates);
-        // What somebody else is at just now is theirs to report.
-        let mine = snapshot.certificates.iter().filter(|it| !came.busy(&it.name)).map(|it| it.exit);
-        let exit = highest(mine.chain(stuck));
-        let (pid, ended) = (std::process::id(), self.now());
-        snapshot.run = Some(RunStatus { pid, started, ended, exit, interval: interval.as_secs(), starts });
-        self.leave(&snapshot);
+        let snapshot = self.leave(&came.certificates, |all| {
+            // What somebody else is at just now is theirs to report.
+            let mine = all.iter().filter(|it| !came.busy(&it.name)).map(|it| it.exit);
+            let (pid, ended, interval) = (std::process::id(), self.now(), interval.as_secs());
+            let exit = highest(mine.chain(stuck));
+            Some(RunStatus { pid, started, ended, exit, interval, starts, daemon: false })
+        });
         came.changed = report.certificates.values().any(|it| it.changed);
+        let exit = snapshot.run.as_ref().map_or(0, |run| run.exit);
         Ok(RunCame { came, all: snapshot.certificates, exit, interval })
+    }
+
+    /// Whether a lock's holder is older than a run may become.
+    #[must_use]
+    pub fn is_stuck(&self, holder: &Holder) -> bool {
+        self.now().since(holder.since) > self.spec.limits.run
+    }
+
+    /// Changes the index while nobody else does.
+    pub(super) fn index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
+        self.state.exclusively(|| {
+            let before = Index::read(&*self.state);
+            let mut index = before.clone();
+            let result = change(&mut index);
+            if index != before {
+                index.write(&*self.state);
+            }
+            result
+        })
     }
 
     /// Certificates renamed in the configuration (`was:`) take their lineage along, before anything is kept of the new name.
@@ -126,18 +146,17 @@ impl App {
         let report = agent.burst(names).await;
         watch.done();
         let report = report?;
-        // Read again: another command may have written it meanwhile.
-        let mut index = Index::read(&*self.state);
         let digests = Digests::new(&self.spec);
-        for (name, account) in &report.certificates {
-            // Only a pass that may issue knows all that a certificate needs.
-            if horizon.issue {
-                index.learn(name, digests.of(&self.spec, name), account, self.now());
-            } else {
-                index.forget(name);
+        self.index(|index| {
+            for (name, account) in &report.certificates {
+                // Only a pass that may issue knows all that a certificate needs.
+                if horizon.issue {
+                    index.learn(name, digests.of(&self.spec, name), account, self.now());
+                } else {
+                    index.forget(name);
+                }
             }
-        }
-        index.write(&*self.state);
+        });
         Ok(report)
     }
 
@@ -152,7 +171,7 @@ impl App {
         }
     }
 
-    fn status_of(&self, name: &CertName, report: &CertificateReport) -> CertificateStatus {
+    pub(super) fn status_of(&self, name: &CertName, report: &CertificateReport) -> CertificateStatus {
         let looked = Looked {
             name,
             facts: &report.facts,
@@ -173,39 +192,56 @@ impl App {
         }
     }
 
-    /// The status file with `fresh` in it; the run it tells of stays.
+    /// The status file with `fresh` in it, but where another process has looked since; the run it tells of stays.
     fn merged(&self, fresh: &[CertificateStatus]) -> Snapshot {
         let previous = match read_status(&self.spec.paths.run) {
             Ok(Readable::There(snapshot)) => Some(*snapshot),
             Ok(Readable::Absent) | Err(_) => None,
         };
-        let run = previous.as_ref().and_then(|snapshot| snapshot.run.clone());
+        let (run, now) = (previous.as_ref().and_then(|snapshot| snapshot.run.clone()), self.now());
         let retired: BTreeSet<CertName> = self.state.certificates().unwrap_or_default().into_iter().collect();
         let there = |name: &CertName| self.spec.certificates.contains_key(name) || retired.contains(name);
         let old = previous.into_iter().flat_map(|snapshot| snapshot.certificates);
         let mut all: BTreeMap<CertName, CertificateStatus> =
             old.filter(|it| there(&it.name)).map(|it| (it.name.clone(), carried(it))).collect();
-        all.extend(fresh.iter().map(|it| (it.name.clone(), it.clone())));
+        for status in fresh {
+            let newer = all.get(&status.name).is_some_and(|old| old.looked > status.looked && old.looked <= now);
+            if !newer {
+                all.insert(status.name.clone(), status.clone());
+            }
+        }
         Snapshot {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
-            written: self.now(),
+            written: now,
             run,
             certificates: all.into_values().collect(),
         }
     }
 
-    fn leave(&self, snapshot: &Snapshot) {
-        write_status(&self.spec.paths.run, snapshot);
-        if let Some(file) = &self.spec.metrics {
-            write_metrics(file, snapshot);
-        }
+    /// Leaves a status for readers. `run` makes of all certificates what is told of the run; nothing leaves that as it was.
+    pub(super) fn leave(
+        &self,
+        fresh: &[CertificateStatus],
+        run: impl FnOnce(&[CertificateStatus]) -> Option<RunStatus>,
+    ) -> Snapshot {
+        self.state.exclusively(|| {
+            let mut snapshot = self.merged(fresh);
+            if let Some(run) = run(&snapshot.certificates) {
+                snapshot.run = Some(run);
+            }
+            write_status(&self.spec.paths.run, &snapshot);
+            if let Some(file) = &self.spec.metrics {
+                write_metrics(file, &snapshot);
+            }
+            snapshot
+        })
     }
 
     /// Leaves a status of single certificates for readers.
     pub(super) fn leave_some(&self, fresh: &[CertificateStatus]) {
-        self.leave(&self.merged(fresh));
+        self.leave(fresh, |_| None);
     }
 }
 

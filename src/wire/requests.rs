@@ -27,6 +27,8 @@ impl App {
         for name in names {
             ids.insert(name.clone(), self.drop_one(name, ask, &by)?);
         }
+        // A daemon wakes up at this, should this process end before it has done the work.
+        self.index(|index| names.iter().for_each(|name| index.forget(name)));
         let horizon =
             Horizon { span: Duration::ZERO, issue: matches!(ask, Ask::Renew { .. }), began: Some(self.now()) };
         let mut report = self.burst(names, horizon, watch).await?;

@@ -65,8 +65,9 @@ fn the_examples_say_what_their_comments_promise() {
 
 #[test]
 fn systemd_accepts_the_units() {
+    const UNITS: [&str; 3] = ["everleaf.service", "everleaf.timer", "everleaf-daemon.service"];
     let directory = tempfile::tempdir().expect("tempdir");
-    for name in ["everleaf.service", "everleaf.timer"] {
+    for name in UNITS {
         // The program is looked for; here it is the one just built.
         let unit =
             text(&examples().join("systemd").join(name)).replace("/usr/bin/everleaf", env!("CARGO_BIN_EXE_everleaf"));
@@ -74,11 +75,34 @@ fn systemd_accepts_the_units() {
     }
     let verify = Command::new("systemd-analyze")
         .args(["verify", "--man=no", "--recursive-errors=no"])
-        .args([directory.path().join("everleaf.service"), directory.path().join("everleaf.timer")])
+        .args(UNITS.map(|name| directory.path().join(name)))
         .output()
         .expect("systemd-analyze must be installed for this test (Debian: apt-get install systemd)");
     let said = String::from_utf8_lossy(&verify.stderr);
     assert!(verify.status.success() && said.trim().is_empty(), "{}: {said}", verify.status);
+}
+
+/// What a run may do, a daemon may, and no more: they share hooks, directories and a sandbox.
+#[test]
+fn the_daemon_s_unit_has_the_sandbox_of_the_run_s() {
+    let sandbox = |name: &str| {
+        let text = text(&examples().join("systemd").join(name));
+        let begin = text.find("# No certificate is worth").expect("where the common part begins");
+        let common: Vec<String> =
+            text[begin..].lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        common.join("\n").split("\n[Install]").next().unwrap_or_default().trim_end().to_owned()
+    };
+    assert_eq!(sandbox("everleaf-daemon.service"), sandbox("everleaf.service"));
+    let unit = text(&examples().join("systemd/everleaf-daemon.service"));
+    for line in [
+        "Type=notify",
+        "WatchdogSec=2min",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "TimeoutStopSec=2min",
+        "KillMode=mixed",
+    ] {
+        assert!(unit.lines().any(|have| have == line), "{line}");
+    }
 }
 
 #[test]

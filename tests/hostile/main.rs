@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod ca_wire;
+mod daemon;
 mod promises;
 #[path = "../rig/mod.rs"]
 mod rig;

@@ -199,6 +199,7 @@ impl Scene {
         let named = [
             (self.dir.path().display().to_string(), "/SCENE"),
             (self.pebble.dir().display().to_string(), "/PEBBLE"),
+            (everleaf().to_owned(), "/usr/bin/everleaf"),
             (self.pebble.acme().to_string(), "CA:443"),
             (self.pebble.http01().to_string(), "HERE:80"),
         ];
