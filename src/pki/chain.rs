@@ -1,7 +1,7 @@
-//! What a list of certificates is: which path leads from its leaf to where. webpki says whether a path is good; this says, in
+//! What a list of certificates is: which paths lead from its leaf to where. webpki says whether a path is good; this says, in
 //! words, what it is and what is missing.
 
-use super::parse::Certificate;
+use super::parse::{Certificate, KeyKind, LEAST_RSA_BITS};
 use super::roots::Anchors;
 use crate::types::Timestamp;
 use x509_parser::error::X509Error;
@@ -10,6 +10,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// How many steps are taken over cross-signed certificates before the best path so far is taken. A hostile list of sixteen
 /// that all sign each other has more paths than anybody could try.
 const MAX_STEPS: usize = 512;
+/// How many signatures are checked in one list; each costs up to a millisecond. Beyond, none counts as good.
+const MAX_SIGNATURES: usize = 1024;
 
 /// Whether one certificate issued another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +29,21 @@ pub(crate) fn link(child: &Certificate, issuer: &Certificate) -> Link {
     if child.issuer_der != issuer.subject_der {
         return Link::No;
     }
+    if matches!(issuer.key_kind(), KeyKind::Rsa(bits) if bits < LEAST_RSA_BITS) {
+        // The library does not check with so weak a key, and that is what has to be said of it.
+        return if contradicts(child, issuer) { Link::NameOnly } else { Link::Issued };
+    }
     let parsed = (X509Certificate::from_der(child.der()), X509Certificate::from_der(issuer.der()));
     let (Ok((_, child)), Ok((_, issuer))) = parsed else { return Link::NameOnly };
     match child.verify_signature(Some(issuer.public_key())) {
         Ok(()) | Err(X509Error::SignatureUnsupportedAlgorithm) => Link::Issued,
         Err(_) => Link::NameOnly,
     }
+}
+
+/// Whether the key identifiers say that `issuer` is another key than the one that signed `child`.
+pub(crate) fn contradicts(child: &Certificate, issuer: &Certificate) -> bool {
+    matches!((child.authority_key(), issuer.subject_key.as_deref()), (Some(wanted), Some(found)) if wanted != found)
 }
 
 /// Where a path ends.
@@ -48,7 +59,7 @@ pub(crate) enum End {
     Missing,
 }
 
-/// The best path through a list of certificates.
+/// A path through a list of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Path {
     /// Positions in the list, from the leaf, which is at 0. No self-signed root, unless it is the leaf.
@@ -66,41 +77,75 @@ impl Path {
 
 /// The best path from the first certificate of `sent`: a trusted end first, then valid dates, then length.
 pub(crate) fn best_path(sent: &[Certificate], anchors: &Anchors, now: Timestamp) -> Path {
-    let mut search = Search::new(sent, anchors, now);
-    let mut members = Vec::with_capacity(sent.len());
-    if !sent.is_empty() {
-        search.visit(0, &mut members);
-    }
-    search.best.map_or(Path { members: Vec::new(), end: End::Missing }, |(_, path)| path)
+    let score = |path: &Path| {
+        let in_date = path.members.iter().all(|at| sent[*at].validity().contains(now));
+        (rank(path.end), in_date, length(path, sent.len()))
+    };
+    // Of equals the first, which is the one found deepest.
+    let best = Paths::new(sent, anchors)
+        .all()
+        .into_iter()
+        .reduce(|best, path| if score(&path) > score(&best) { path } else { best });
+    best.unwrap_or(Path { members: Vec::new(), end: End::Missing })
 }
 
-/// What makes one path better than another.
-type Score = (u8, bool, usize);
+/// How good an end is.
+pub(crate) const fn rank(end: End) -> u8 {
+    match end {
+        End::Trusted => 3,
+        End::ForeignRoot => 2,
+        End::WrongIssuer | End::Missing => 1,
+    }
+}
 
-struct Search<'a> {
+/// A trusted path is best when short; any other says most when it goes as far as it can.
+pub(crate) fn length(path: &Path, most: usize) -> usize {
+    if path.end == End::Trusted { most - path.members.len() } else { path.members.len() }
+}
+
+/// The paths of one list, and which of its certificates issued which. Bounded in steps and signatures.
+pub(crate) struct Paths<'a> {
     sent: &'a [Certificate],
     anchors: &'a Anchors,
-    now: Timestamp,
     links: Vec<Option<Link>>,
+    roots: Vec<Option<Vec<Certificate>>>,
+    signatures: usize,
     steps: usize,
-    best: Option<(Score, Path)>,
+    found: Vec<Path>,
 }
 
-impl<'a> Search<'a> {
-    fn new(sent: &'a [Certificate], anchors: &'a Anchors, now: Timestamp) -> Self {
-        Self { sent, anchors, now, links: vec![None; sent.len() * sent.len()], steps: 0, best: None }
+impl<'a> Paths<'a> {
+    /// Nothing looked at yet.
+    pub(crate) fn new(sent: &'a [Certificate], anchors: &'a Anchors) -> Self {
+        Self {
+            sent,
+            anchors,
+            links: vec![None; sent.len() * sent.len()],
+            roots: vec![None; sent.len()],
+            signatures: 0,
+            steps: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// Every path from the first certificate, and every shorter beginning of one; the longest of each branch first.
+    pub(crate) fn all(&mut self) -> Vec<Path> {
+        self.steps = 0;
+        if !self.sent.is_empty() {
+            self.visit(0, &mut Vec::with_capacity(self.sent.len()));
+        }
+        std::mem::take(&mut self.found)
     }
 
     fn visit(&mut self, at: usize, members: &mut Vec<usize>) {
         self.steps += 1;
         members.push(at);
         let sent = self.sent;
-        let certificate = &sent[at];
-        let trusted = self.anchors.issuers(certificate).any(|root| link(certificate, &root) == Link::Issued);
+        let trusted = !self.roots(at).is_empty();
         let mut end = if trusted { End::Trusted } else { End::Missing };
         for (next, candidate) in sent.iter().enumerate() {
             match self.link(at, next) {
-                Link::Issued if candidate.is_self_issued() && self.link(next, next) == Link::Issued => {
+                Link::Issued if self.is_root(next) => {
                     end = if trusted || self.anchors.contains(candidate) { End::Trusted } else { End::ForeignRoot };
                 }
                 Link::Issued if !members.contains(&next) && self.steps < MAX_STEPS => self.visit(next, members),
@@ -108,28 +153,35 @@ impl<'a> Search<'a> {
                 _ => {}
             }
         }
-        self.offer(members, end);
+        self.found.push(Path { members: members.clone(), end });
         members.pop();
     }
 
-    fn link(&mut self, child: usize, issuer: usize) -> Link {
-        let sent = self.sent;
-        *self.links[child * sent.len() + issuer].get_or_insert_with(|| link(&sent[child], &sent[issuer]))
+    /// Whether the certificate at `issuer` issued the one at `child`.
+    pub(crate) fn link(&mut self, child: usize, issuer: usize) -> Link {
+        let place = child * self.sent.len() + issuer;
+        if let Some(known) = self.links[place] {
+            return known;
+        }
+        let (child, issuer) = (&self.sent[child], &self.sent[issuer]);
+        let named = child.issuer_der == issuer.subject_der;
+        self.signatures += usize::from(named);
+        let found = if named && self.signatures > MAX_SIGNATURES { Link::NameOnly } else { link(child, issuer) };
+        self.links[place] = Some(found);
+        found
     }
 
-    fn offer(&mut self, members: &[usize], end: End) {
-        let rank = match end {
-            End::Trusted => 3,
-            End::ForeignRoot => 2,
-            End::WrongIssuer | End::Missing => 1,
-        };
-        let in_date = members.iter().all(|at| self.sent[*at].validity().contains(self.now));
-        // A trusted path is best when short; any other says most when it goes as far as it can.
-        let length = if end == End::Trusted { self.sent.len() - members.len() } else { members.len() };
-        let score = (rank, in_date, length);
-        if self.best.as_ref().is_none_or(|(best, _)| score > *best) {
-            self.best = Some((score, Path { members: members.to_vec(), end }));
-        }
+    /// Whether the certificate at `at` is signed with its own key.
+    pub(crate) fn is_root(&mut self, at: usize) -> bool {
+        self.sent[at].is_self_issued() && self.link(at, at) == Link::Issued
+    }
+
+    /// The trusted roots that issued the certificate at `at`.
+    pub(crate) fn roots(&mut self, at: usize) -> &[Certificate] {
+        let (sent, anchors) = (self.sent, self.anchors);
+        self.roots[at].get_or_insert_with(|| {
+            anchors.issuers(&sent[at]).filter(|root| link(&sent[at], root) == Link::Issued).collect()
+        })
     }
 }
 
@@ -178,9 +230,9 @@ mod tests {
         let leaf = crowd.0.leaf(&["a.example"]);
         let sent: Vec<Certificate> = std::iter::once(leaf).chain(crowd.1).collect();
         let other = Authority::root("Other").anchors();
-        let mut search = Search::new(&sent, &other, in_2026());
-        search.visit(0, &mut Vec::new());
-        assert_eq!(search.steps, MAX_STEPS, "there are more paths, and they are not walked");
-        assert!(search.best.is_some_and(|(_, path)| path.end != End::Trusted && path.members[0] == 0));
+        let mut paths = Paths::new(&sent, &other);
+        let found = paths.all();
+        assert_eq!(paths.steps, MAX_STEPS, "there are more paths, and they are not walked");
+        assert!(found.len() == MAX_STEPS && found.iter().all(|path| path.end != End::Trusted && path.members[0] == 0));
     }
 }

@@ -4,6 +4,7 @@
 //! with x509-parser.
 
 pub(crate) mod chain;
+pub(crate) mod constraints;
 pub mod csr;
 pub mod gate;
 pub mod key;

@@ -1,5 +1,6 @@
 //! Reading certificates: from PEM as a CA sends it, or from DER as a TLS peer does. Total: any input gives an answer.
 
+use super::constraints::Constraints;
 use super::pem;
 use crate::types::{
     Class, Failure, Fingerprint, Identifier, KeyFamily, KeyId, Printable, Serial, Timestamp, Window, sha256,
@@ -13,7 +14,7 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 /// What is read of a chain.
 pub const MAX_CHAIN_BYTES: usize = 256 * 1024;
@@ -76,6 +77,9 @@ fn not_pem(text: &[u8]) -> String {
     }
 }
 
+/// CA/Browser Forum baseline: RSA keys below this are refused by clients.
+pub(crate) const LEAST_RSA_BITS: usize = 2048;
+
 /// A DER text that is no X.509 certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -116,6 +120,8 @@ pub struct Usages {
 /// The CA fields of a certificate (RFC 5280 §4.2.1.3 and §4.2.1.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Authority {
+    /// It is of version 1, which has no extensions to say so: accepted of roots.
+    pub(crate) first_version: bool,
     /// basicConstraints says CA.
     pub(crate) ca: bool,
     /// How many CA certificates may stand between it and the leaf.
@@ -143,8 +149,20 @@ pub struct Certificate {
     authority_key: Option<Vec<u8>>,
     pub(crate) subject_key: Option<Vec<u8>>,
     pub(crate) authority: Authority,
+    /// Which names it may issue for.
+    pub(crate) constraints: Constraints,
     usages: Option<Usages>,
+    /// What keyUsage lets its key do in TLS (RFC 5280 §4.2.1.3, as OpenSSL reads it).
+    pub(crate) key_usages: Usages,
     weak_signature: Option<&'static str>,
+    /// The family of the key that signed it, when it has one.
+    pub(crate) signed_by: Option<KeyFamily>,
+    /// The first common name of its subject.
+    pub(crate) common_name: Option<Printable>,
+    /// Where its issuer's certificate can be fetched (RFC 5280 §4.2.2.1).
+    pub(crate) issuer_url: Option<Printable>,
+    /// It carries a policy that only publicly trusted CAs issue under (CA/Browser Forum baseline §7.1.6.1).
+    pub(crate) public_policy: bool,
     ari_serial: Vec<u8>,
 }
 
@@ -184,9 +202,20 @@ impl Certificate {
             kind: kind(parsed.public_key()),
             authority_key: None,
             subject_key: None,
-            authority: Authority { ca: false, path_len: None, may_sign: true },
+            authority: Authority {
+                first_version: parsed.version() == X509Version::V1,
+                ca: false,
+                path_len: None,
+                may_sign: true,
+            },
+            constraints: Constraints::default(),
             usages: None,
+            key_usages: Usages { server: true, client: true },
             weak_signature: weak(&parsed.signature_algorithm.algorithm),
+            signed_by: signed_by(&parsed.signature_algorithm.algorithm),
+            common_name: parsed.subject().iter_common_name().find_map(|name| name.as_str().ok()).map(Printable::new),
+            issuer_url: None,
+            public_policy: false,
             ari_serial: parsed.raw_serial().to_vec(),
         }
     }
@@ -201,10 +230,24 @@ impl Certificate {
                 self.authority.ca = found.ca;
                 self.authority.path_len = found.path_len_constraint;
             }
-            ParsedExtension::KeyUsage(found) => self.authority.may_sign = found.key_cert_sign(),
+            ParsedExtension::KeyUsage(found) => {
+                self.authority.may_sign = found.key_cert_sign();
+                let signs = found.digital_signature() || found.key_agreement();
+                self.key_usages = Usages { server: signs || found.key_encipherment(), client: signs };
+            }
+            // anyExtendedKeyUsage does not count: neither webpki nor OpenSSL takes it for TLS.
             ParsedExtension::ExtendedKeyUsage(found) => {
-                self.usages =
-                    Some(Usages { server: found.server_auth || found.any, client: found.client_auth || found.any });
+                self.usages = Some(Usages { server: found.server_auth, client: found.client_auth });
+            }
+            ParsedExtension::NameConstraints(found) => self.constraints = Constraints::new(found),
+            ParsedExtension::AuthorityInfoAccess(found) => {
+                self.issuer_url = found.iter().find_map(|access| match &access.access_location {
+                    GeneralName::URI(url) if access.access_method == CA_ISSUERS => Some(Printable::new(url)),
+                    _ => None,
+                });
+            }
+            ParsedExtension::CertificatePolicies(found) => {
+                self.public_policy = found.iter().any(|policy| PUBLIC_POLICIES.contains(&policy.policy_id));
             }
             ParsedExtension::SubjectAlternativeName(found) => found.general_names.iter().for_each(|n| self.name(n)),
             _ => {}
@@ -325,6 +368,11 @@ fn timestamp(time: ASN1Time) -> Timestamp {
     Timestamp::from_secs(time.timestamp())
 }
 
+const CA_ISSUERS: Oid<'static> = oid!(1.3.6.1.5.5.7.48.2);
+/// Domain, organisation, individual and extended validation.
+const PUBLIC_POLICIES: [Oid<'static>; 4] =
+    [oid!(2.23.140.1.2.1), oid!(2.23.140.1.2.2), oid!(2.23.140.1.2.3), oid!(2.23.140.1.1)];
+
 const P256: Oid<'static> = oid!(1.2.840.10045.3.1.7);
 const P384: Oid<'static> = oid!(1.3.132.0.34);
 const P521: Oid<'static> = oid!(1.3.132.0.35);
@@ -342,6 +390,18 @@ fn kind(spki: &SubjectPublicKeyInfo<'_>) -> KeyKind {
             }
         }
         _ => KeyKind::Other,
+    }
+}
+
+const RSA_SIGNATURES: Oid<'static> = oid!(1.2.840.113549.1.1);
+const ECDSA_SIGNATURES: Oid<'static> = oid!(1.2.840.10045.4);
+
+fn signed_by(algorithm: &Oid<'_>) -> Option<KeyFamily> {
+    let below = |base: &Oid<'_>| algorithm.as_bytes().starts_with(base.as_bytes());
+    match () {
+        () if below(&RSA_SIGNATURES) => Some(KeyFamily::Rsa),
+        () if below(&ECDSA_SIGNATURES) => Some(KeyFamily::Ecdsa),
+        () => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Certificates with chosen defects, for tests.
 
-use super::parse::Certificate;
+use super::parse::{Certificate, chain};
 use super::roots::Anchors;
 use crate::types::Timestamp;
 use rcgen::{
@@ -50,6 +50,11 @@ impl Authority {
         other.sign(&self.params, &self.key)
     }
 
+    /// The same, until a day of 2026 that is over at [`in_2026`].
+    pub(crate) fn ended_by(&self, other: &Self) -> Certificate {
+        other.sign(&ended(self.params.clone()), &self.key)
+    }
+
     /// `count` CAs that each sign every other: one of them, and all certificates.
     pub(crate) fn cross_signed(&self, count: usize) -> (Self, Vec<Certificate>) {
         let mut crowd: Vec<Self> = (0..4).map(|n| self.intermediate(&format!("C{n}"))).collect();
@@ -95,9 +100,49 @@ pub(crate) fn server(names: &[&str]) -> CertificateParams {
     params
 }
 
+/// The same parameters, over at [`in_2026`].
+pub(crate) fn ended(mut params: CertificateParams) -> CertificateParams {
+    params.not_after = rcgen::date_time_ymd(2026, 2, 1);
+    params
+}
+
 fn dated(mut params: CertificateParams) -> CertificateParams {
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
     params.not_after = rcgen::date_time_ymd(2027, 1, 1);
     params.use_authority_key_identifier_extension = true;
     params
+}
+
+/// `openssl verify` as it judges a chain: no system store, only `roots`, all after the leaf untrusted.
+pub(crate) fn openssl_accepts(roots: &[Certificate], sent: &[Certificate], asked: &[&str], at: Timestamp) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, certificates: &[Certificate]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, certificates.iter().map(Certificate::pem).collect::<String>()).unwrap();
+        path
+    };
+    let mut command = std::process::Command::new("openssl");
+    command.args(["verify", "-no-CApath", "-no-CAstore", "-attime", &at.as_secs().to_string()]).args(asked);
+    command.arg("-CAfile").arg(write("roots.pem", roots));
+    if sent.len() > 1 {
+        command.arg("-untrusted").arg(write("chain.pem", &sent[1..]));
+    }
+    command.arg(write("leaf.pem", &sent[..1])).output().expect("openssl runs").status.success()
+}
+
+/// A self-made chain of Root and leaf by openssl, for what rcgen does not sign: `(root, leaf)`.
+pub(crate) fn by_openssl(bits: &str, hash: &str) -> (Certificate, Certificate) {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let script = format!(
+        "openssl req -x509 -newkey rsa:2048 -nodes -sha256 -subj /CN=Root -days 9 -keyout r.key -out r.pem \
+           -addext keyUsage=critical,keyCertSign
+         openssl req -newkey rsa:{bits} -nodes -subj /CN=leaf -keyout l.key -out l.csr
+         printf 'subjectAltName=DNS:a.example,DNS:*.b.example\nextendedKeyUsage=serverAuth\n' > ext
+         openssl x509 -req -in l.csr -CA r.pem -CAkey r.key -CAcreateserial -days 5 -{hash} -extfile ext -out l.pem"
+    );
+    let made = std::process::Command::new("sh").arg("-ec").arg(script).current_dir(dir).output().expect("sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let read = |name: &str| chain(&std::fs::read(dir.join(name)).unwrap()).unwrap().remove(0);
+    (read("r.pem"), read("l.pem"))
 }

@@ -1,77 +1,247 @@
-//! The words of FINDINGS that a look at one address needs.
+//! The words findings are told in: one table of labels, each with its severity, its meaning, what to check first, and which
+//! other labels it explains. Within a severity the more telling stands first.
 
 use crate::types::{Class, Failure};
+use serde::Serialize;
 use std::net::SocketAddr;
 
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Worth knowing; no client fails.
+    Info,
+    /// Some clients fail, or all will before long.
+    Warn,
+    /// Some ordinary client cannot connect, or must not trust what it sees.
+    Fail,
+}
+
 macro_rules! labels {
-    ($($(#[$meta:meta])* $name:ident => $text:literal, $advice:literal;)*) => {
+    ($($name:ident $text:literal $severity:ident $meaning:literal $check:literal $(explains $($explained:ident)*)?;)*) => {
         /// A stable label. Scripts and alerts match on it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Label {
-            $($(#[$meta])* $name,)*
+            $(#[doc = $meaning] $name,)*
         }
 
         impl Label {
+            /// All of them, the more telling first.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
             /// The label as written everywhere.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
+            /// How bad it is.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)* }
+            }
+
+            /// What it means, one sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
             /// What to check first.
             #[must_use]
             pub const fn advice(self) -> &'static str {
-                match self { $(Self::$name => $advice,)* }
+                match self { $(Self::$name => $check,)* }
+            }
+
+            /// Labels that follow from this one and are not told beside it.
+            #[must_use]
+            pub const fn explains(self) -> &'static [Self] {
+                match self { $(Self::$name => &[$($(Self::$explained,)*)?],)* }
             }
         }
     };
 }
 
 labels! {
-    /// Nothing listens.
-    TcpRefused => "tcp_refused", "Is the server running, and does it listen on this address and port?";
-    /// No answer to the connection attempt.
-    TcpTimeout => "tcp_timeout", "Is the host up, and does a firewall let this machine through?";
-    /// No route, or the network refuses.
-    Unreachable => "unreachable", "Has this machine a route to the address (IPv6?), and a local resource left?";
-    /// The name has no address.
-    DnsNoAddress => "dns_no_address", "Publish an address for the name, or correct it.";
-    /// The name could not be resolved.
-    DnsFailed => "dns_failed", "Ask the named resolver for the name by hand.";
-    /// TCP connects, TLS gets no answer.
-    HandshakeTimeout => "handshake_timeout", "Is the server overloaded, or is something else listening there?";
-    /// It works, but takes seconds.
-    HandshakeSlow => "handshake_slow", "Is the server overloaded, or does it look up names before it answers?";
-    /// Reset after the `ClientHello`.
-    ConnReset => "conn_reset", "Read the server's log: did its TLS process crash, or does a middlebox cut the connection?";
-    /// Closed after the `ClientHello`.
-    ConnClosed => "conn_closed", "Read the server's log: is TLS configured on this port at all?";
-    /// Something that is not TLS.
-    NotTls => "not_tls", "Is this the TLS port, or does it want STARTTLS or the PROXY protocol first?";
-    /// STARTTLS is not offered or refused.
-    StarttlsRefused => "starttls_refused", "Read the service's log: it offers no STARTTLS when it cannot load its certificate.";
-    /// Alert `unrecognized_name`.
-    SniRejected => "sni_rejected", "Is there a virtual host for this name on this server?";
-    /// Alert `protocol_version`.
-    ProtocolTooOld => "protocol_too_old", "Turn TLS 1.2 and 1.3 on.";
-    /// Any other refusal.
-    HandshakeRefused => "handshake_refused", "Read the server's log for this time.";
-    /// The server asked for a client certificate, and none was given.
-    ClientCertRequired => "client_cert_required", "Nothing to do when the endpoint is for known clients.";
-    /// The leaf's issuer is not sent.
-    MissingIntermediate => "missing_intermediate", "Does the server load fullchain.pem, not cert.pem?";
-    /// An intermediate is sent, but not the right one.
-    WrongIntermediate => "wrong_intermediate", "Does the server load a chain file of its own beside the certificate? Let it load fullchain.pem.";
-    /// All are sent, in another order.
-    ChainOutOfOrder => "chain_out_of_order", "Does the server put its chain together itself? Let it load fullchain.pem.";
-    /// The root is sent as well.
-    RootIncluded => "root_included", "Leave the root out.";
-    /// A certificate is sent twice.
-    DuplicateInChain => "duplicate_in_chain", "Does the server load the chain twice?";
-    /// A certificate of no path is sent.
-    ExtraInChain => "extra_in_chain", "Does the server load a chain file of its own as well?";
-    /// Valid, but does not cover the name.
-    NameMismatch => "name_mismatch", "Does the terminator in front have a certificate for this name?";
+    // Reaching it.
+    TcpRefused "tcp_refused" Fail
+        "Nothing listens: the connection is refused."
+        "Is the server running, and does it listen on this address and port?";
+    TcpTimeout "tcp_timeout" Fail
+        "No answer to the connection attempt at all."
+        "Is the host up, and does a firewall let this machine through?";
+    Unreachable "unreachable" Fail
+        "No route, or the network refuses."
+        "Has this machine a route to the address (IPv6?), and a local resource left?";
+    DnsNoAddress "dns_no_address" Fail
+        "The name has neither A nor AAAA."
+        "Publish an address for the name, or correct it.";
+    DnsFailed "dns_failed" Fail
+        "The name could not be resolved."
+        "Ask the named resolver for the name by hand.";
+    HandshakeTimeout "handshake_timeout" Fail
+        "TCP connects, and the TLS handshake gets no answer."
+        "Is the server overloaded, or is something else listening there?";
+    ConnReset "conn_reset" Fail
+        "The peer resets the connection after the client's first message, without a TLS alert."
+        "Read the server's log: did its TLS process crash, or does a middlebox cut the connection?";
+    ConnClosed "conn_closed" Fail
+        "The peer closes the connection after the client's first message, without a TLS alert."
+        "Read the server's log: is TLS configured on this port at all?";
+    NotTls "not_tls" Fail
+        "The port answers with something that is not TLS."
+        "Is this the TLS port, or does it want STARTTLS or the PROXY protocol first?";
+    StarttlsRefused "starttls_refused" Fail
+        "The service does not offer or refuses STARTTLS."
+        "Read the service's log: it offers no STARTTLS when it cannot load its certificate.";
+    SniRejected "sni_rejected" Fail
+        "The server refuses this server name (alert unrecognized name)."
+        "Is there a virtual host for this name on this server?";
+    ProtocolTooOld "protocol_too_old" Fail
+        "Only TLS 1.0 or 1.1 is offered."
+        "Turn TLS 1.2 and 1.3 on.";
+    HandshakeRefused "handshake_refused" Fail
+        "A fatal alert that does not tell the cause by itself."
+        "Read the server's log for this time.";
+    ClientCertRequired "client_cert_required" Fail
+        "The server requires a client certificate, and none was given."
+        "Nothing to do when the endpoint is for known clients.";
+    HandshakeSlow "handshake_slow" Warn
+        "The handshake succeeds, but only after several seconds."
+        "Is the server overloaded, or does it look up names before it answers?";
+
+    // Files.
+    DiskFileMissing "disk_file_missing" Fail
+        "The file is not there, or is a symlink to nothing."
+        "Was the certificate ever published here, and is the path spelt right?";
+    DiskFileCorrupt "disk_file_corrupt" Fail
+        "The file is empty, cut short, or holds no certificate or key."
+        "Was the disk full, or an error page saved? Publish the file again.";
+    DiskKeyMismatch "disk_key_mismatch" Fail
+        "The private key does not belong to the certificate: servers will not load the pair."
+        "Were key and certificate taken from different renewals? Publish both from the same one.";
+    DiskChainIncomplete "disk_chain_incomplete" Fail
+        "The fullchain file lacks an intermediate: the next reload breaks clients."
+        "Was cert.pem copied over fullchain.pem? Publish the certificate again."
+        explains MissingIntermediate WrongIntermediate UntrustedRoot ExtraInChain Unverifiable;
+    DiskNamesMissing "disk_names_missing" Fail
+        "The certificate on disk does not cover the name: the next reload breaks clients."
+        "Is this the right directory for the name, or was the name added after the last renewal?"
+        explains NameMismatch CnOnlyNoSan;
+
+    // The certificate and its chain.
+    MissingIntermediate "missing_intermediate" Fail
+        "An issuer's certificate is not sent, so clients that do not fetch or cache it fail."
+        "Does the server load fullchain.pem, not cert.pem?"
+        explains UntrustedRoot Unverifiable;
+    WrongIntermediate "wrong_intermediate" Fail
+        "An intermediate is sent that did not sign what stands below it."
+        "Does the server load a chain file of its own beside the certificate? Let it load fullchain.pem."
+        explains MissingIntermediate UntrustedRoot ExtraInChain Unverifiable;
+    SelfSigned "self_signed" Fail
+        "The leaf is self-signed, and no trust anchor."
+        "Is this a placeholder or a default certificate, and where is the real one?"
+        explains UntrustedRoot Unverifiable;
+    TrustStoreMismatch "trust_store_mismatch" Fail
+        "Trusted by one of the given trust stores, and not by another."
+        "Which store do the clients use? Serve a chain that ends in both, or add the root to the other."
+        explains UntrustedRoot MissingIntermediate Unverifiable;
+    UntrustedRoot "untrusted_root" Fail
+        "The chain ends at a root that is not in the trust store used."
+        "Is it a private CA? Then clients need its root; name it with --ca."
+        explains Unverifiable;
+    Expired "expired" Fail
+        "The leaf certificate's notAfter has passed."
+        "Did the renewal fail, or is an old file loaded?"
+        explains Unverifiable;
+    ClientCertExpired "client_cert_expired" Fail
+        "The client certificate has expired."
+        "Renew the client certificate, and let the client load the new one."
+        explains Unverifiable;
+    NotYetValid "not_yet_valid" Fail
+        "A certificate's notBefore lies ahead."
+        "Is this machine's clock right, and was the CA's when it issued?"
+        explains Unverifiable;
+    ExpiredIntermediate "expired_intermediate" Fail
+        "An intermediate that the path needs has expired."
+        "Does the server load an old chain file? Let it load the fullchain.pem of the last renewal."
+        explains Unverifiable;
+    NameMismatch "name_mismatch" Fail
+        "The certificate does not cover the asked name."
+        "Does the terminator in front have a certificate for this name?";
+    CnOnlyNoSan "cn_only_no_san" Fail
+        "The name stands only in the subject's common name; current clients want subjectAltName."
+        "Issue the certificate again, with the name as subjectAltName.";
+    PathClientDependent "path_client_dependent" Fail
+        "Several paths are possible; clients that try all of them succeed, others take the first and fail."
+        "Leave out the certificate that leads astray.";
+    EkuNotServer "eku_not_server" Fail
+        "A certificate's usages do not allow TLS server authentication."
+        "Ask the CA for a certificate with the usage serverAuth."
+        explains Unverifiable;
+    ClientCertWrongUsage "client_cert_wrong_usage" Fail
+        "The certificate is not allowed for client authentication."
+        "Public CAs no longer issue for clients: take the certificate from a CA of your own, with the usage clientAuth."
+        explains Unverifiable;
+    IssuerNotCa "issuer_not_ca" Fail
+        "An issuing certificate is no CA."
+        "Who signed this? A CA's certificate needs CA:TRUE in basicConstraints, and keyCertSign."
+        explains Unverifiable;
+    PathLength "path_length" Fail
+        "A CA's path length is exceeded."
+        "Was an intermediate issued below a CA that may only issue leaves?"
+        explains Unverifiable;
+    NameConstraint "name_constraint" Fail
+        "A name is outside what an issuing CA may issue for."
+        "Is this the right CA for the name?"
+        explains Unverifiable;
+    WeakKey "weak_key" Fail
+        "An RSA key below 2048 bits."
+        "Issue with a new key, ECDSA P-256 or RSA of 2048 bits."
+        explains Unverifiable;
+    WeakSignature "weak_signature" Fail
+        "A certificate in the path is signed with SHA-1 or older."
+        "Let the CA issue again with SHA-256."
+        explains Unverifiable;
+    CertTooLarge "cert_too_large" Fail
+        "The certificates are together larger than common clients accept."
+        "Split the names over several certificates, and leave out what the chain does not need."
+        explains Unverifiable;
+    PinMismatch "pin_mismatch" Fail
+        "None of the given pins matches a key of the chain."
+        "Was the key replaced on purpose? Then the pins must follow, before the certificate does.";
+    Unverifiable "unverifiable" Fail
+        "webpki, which Rust clients verify with, refuses the chain for a reason that no other label names."
+        "Read the reason; ask the CA.";
+    ExpiringSoon "expiring_soon" Warn
+        "The leaf is valid, but in the last part of its life: renewal is overdue."
+        "Why was it not renewed?";
+    ChainOutOfOrder "chain_out_of_order" Warn
+        "All needed certificates are sent, not in signing order: strict clients fail."
+        "Does the server put its chain together itself? Let it load fullchain.pem.";
+    ExpiredCrossSign "expired_cross_sign" Warn
+        "An expired cross-signature is sent: clients that find the other path work, old ones (OpenSSL 1.0) fail."
+        "Leave the expired certificate out: take the chain of the last renewal.";
+    ValidityTooLong "validity_too_long" Warn
+        "The lifetime is longer than clients accept of new certificates."
+        "Issue for a shorter time.";
+    DiskKeyExposed "disk_key_exposed" Warn
+        "The private key's file can be read by everybody on the machine."
+        "chmod 600; and since it may have been read, issue with a new key.";
+    RootIncluded "root_included" Info
+        "The self-signed root is sent as well: needless bytes, no failure."
+        "Leave the root out.";
+    DuplicateInChain "duplicate_in_chain" Info
+        "A certificate is sent twice."
+        "Does the server load the chain twice?";
+    ExtraInChain "extra_in_chain" Info
+        "A certificate that is part of no path is sent."
+        "Does the server load a chain file of its own as well?";
+    Ok "ok" Ok
+        "Nothing wrong."
+        "Nothing to do.";
 }
 
 /// A connection that showed no certificate, or not to the end.
@@ -102,5 +272,23 @@ impl Trouble {
         let place = address.map_or_else(|| sni.to_owned(), |address| format!("{address} ({sni})"));
         Failure::new(Class::Retry, format!("probe:{}", self.label.as_str()), place, &self.message)
             .advise(self.label.advice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_told_apart_and_nothing_explains_itself_or_what_is_worse() {
+        for (at, label) in Label::ALL.iter().enumerate() {
+            let text = label.as_str();
+            assert!(text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit()), "{text}");
+            assert!(Label::ALL[..at].iter().all(|earlier| earlier.as_str() != text), "{text}");
+            assert!(label.meaning().ends_with('.') && !label.advice().is_empty(), "{text}");
+            let explained = label.explains().iter();
+            assert!(explained.clone().all(|other| other.severity() <= label.severity()), "{text}");
+            assert!(explained.clone().all(|other| !other.explains().contains(label) && other != label), "{text}");
+        }
     }
 }

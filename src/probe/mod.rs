@@ -1,15 +1,19 @@
 //! Looking from outside: dial, handshake, observe; then judge. There is one prober, and the confirm step uses it.
 //!
-//! `dial`, `starttls` and `handshake` record what a peer does and never decide; `judge` decides and never touches a socket.
+//! `dial`, `starttls` and `handshake` record what a peer does and never decide; `judge` and `chain` decide and never touch a
+//! socket.
 
+pub mod chain;
 mod dial;
+mod finding;
 mod handshake;
 mod judge;
 mod label;
 mod starttls;
 
+pub use finding::{Finding, Verdict};
 pub use handshake::Handshake;
-pub use label::{Label, Trouble};
+pub use label::{Label, Severity, Trouble};
 
 use crate::config::spec::{Expect, Target};
 use crate::net::dns::Resolver;

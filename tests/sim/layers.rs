@@ -32,7 +32,7 @@ const ONLY_THE_SPEC: [&str; 13] = [
 ];
 
 /// What decides does not act: no clock, no file, no socket, no process, no logger.
-const PURE: [&str; 3] = ["core", "pki/gate", "probe/judge"];
+const PURE: [&str; 4] = ["core", "pki/gate", "probe/judge", "probe/chain"];
 const IMPURE: [&str; 12] = [
     "tokio",
     "reqwest",

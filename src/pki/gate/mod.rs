@@ -18,7 +18,7 @@
 mod verdict;
 
 use super::chain::{End, Link, Path, best_path, link};
-use super::parse::{Certificate, KeyKind};
+use super::parse::{Certificate, KeyKind, LEAST_RSA_BITS};
 use super::roots::Anchors;
 use crate::config::spec::Usage;
 use crate::types::{Identifier, KeyId, Printable, Serial, Timestamp};
@@ -26,8 +26,6 @@ use std::time::Duration;
 
 /// How far the CA's clock and ours may differ.
 pub const SKEW: Duration = Duration::from_secs(300);
-/// CA/Browser Forum baseline: RSA keys below this are refused by clients.
-const LEAST_RSA_BITS: usize = 2048;
 /// Names listed in one message.
 const NAMES_LISTED: usize = 20;
 

@@ -1,12 +1,11 @@
 use super::*;
 use crate::pki::parse;
-use crate::pki::testing::{Authority, ca, in_2026, server};
+use crate::pki::testing::{Authority, by_openssl, ca, in_2026, openssl_accepts, server};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose,
     NameConstraints,
 };
-use std::process::Command;
 
 const NAMES: [&str; 2] = ["a.example", "*.b.example"];
 
@@ -220,21 +219,6 @@ fn every_defect_of_an_issuer_has_its_code() {
     assert!(world.judge(&world.good()).accepted(), "one CA below it is allowed");
 }
 
-/// A self-made chain of Root and leaf by openssl, for what rcgen does not sign: `(root, leaf)`.
-fn by_openssl(dir: &std::path::Path, bits: &str, hash: &str) -> (Certificate, Certificate) {
-    let script = format!(
-        "openssl req -x509 -newkey rsa:2048 -nodes -sha256 -subj /CN=Root -days 9 -keyout r.key -out r.pem \
-           -addext keyUsage=critical,keyCertSign
-         openssl req -newkey rsa:{bits} -nodes -subj /CN=leaf -keyout l.key -out l.csr
-         printf 'subjectAltName=DNS:a.example,DNS:*.b.example\nextendedKeyUsage=serverAuth\n' > ext
-         openssl x509 -req -in l.csr -CA r.pem -CAkey r.key -CAcreateserial -days 5 -{hash} -extfile ext -out l.pem"
-    );
-    let made = Command::new("sh").arg("-ec").arg(script).current_dir(dir).output().expect("sh runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let read = |name: &str| parse::chain(&std::fs::read(dir.join(name)).unwrap()).unwrap().remove(0);
-    (read("r.pem"), read("l.pem"))
-}
-
 #[test]
 fn broken_cryptography_has_its_code() {
     let world = World::new();
@@ -244,8 +228,7 @@ fn broken_cryptography_has_its_code() {
         ("2048", "sha1", &["weak_signature"]),
         ("1024", "sha1", &["weak_key", "weak_signature"]),
     ] {
-        let dir = tempfile::tempdir().unwrap();
-        let (root, leaf) = by_openssl(dir.path(), bits, hash);
+        let (root, leaf) = by_openssl(bits, hash);
         let anchors = leak(Anchors::from_pem(root.pem().as_bytes(), "test").unwrap());
         let (key, now) = (leaf.key(), leaf.validity().start);
         let judgement = world.judge_with(&[leaf], |e| (e.anchors, e.key, e.now) = (anchors, key, now));
@@ -464,30 +447,15 @@ fn hidden_cut(defects: &[Defect]) -> bool {
     defects.contains(&Defect::LeafOnly) && defects.contains(&Defect::Foreign)
 }
 
-/// `openssl verify` as it judges a chain: no system store, the chain as sent untrusted, at the test's time.
-fn openssl_accepts(dir: &std::path::Path, root: &Certificate, sent: &[Certificate]) -> bool {
-    let write = |name: &str, certificates: &[Certificate]| {
-        let path = dir.join(name);
-        std::fs::write(&path, certificates.iter().map(Certificate::pem).collect::<String>()).unwrap();
-        path
-    };
-    let at = in_2026().as_secs().to_string();
-    let mut command = Command::new("openssl");
-    command.args(["verify", "-no-CApath", "-no-CAstore", "-purpose", "sslserver", "-attime", &at, "-CAfile"]);
-    command.arg(write("root.pem", std::slice::from_ref(root)));
-    if sent.len() > 1 {
-        command.arg("-untrusted").arg(write("chain.pem", &sent[1..]));
-    }
-    command.arg(write("leaf.pem", &sent[..1])).output().expect("openssl runs").status.success()
-}
-
 /// What the gate checks and `openssl verify` does not: names, key, order; and a CA used as a server, which it lets pass.
 const OURS_ALONE: [Defect; 5] =
     [Defect::OtherKey, Defect::MissingName, Defect::ExtraName, Defect::Misordered, Defect::CaLeaf];
 
 #[test]
 fn openssl_agrees_on_every_chain() {
-    let dir = tempfile::tempdir().unwrap();
+    let openssl = |root: &Certificate, sent: &[Certificate]| {
+        openssl_accepts(std::slice::from_ref(root), sent, &["-purpose", "sslserver"], in_2026())
+    };
     let singles = DEFECTS.map(|(defect, _)| vec![defect]);
     let pairs = [vec![], vec![Defect::RootIncluded, Defect::Expired], vec![Defect::Duplicate, Defect::LeafOnly]];
     for defects in singles.into_iter().chain(pairs) {
@@ -496,11 +464,11 @@ fn openssl_agrees_on_every_chain() {
         }
         let (world, sent) = defective(&defects);
         let ours = world.judge(&sent);
-        let theirs = openssl_accepts(dir.path(), &world.root.certificate, &sent);
+        let theirs = openssl(&world.root.certificate, &sent);
         assert_eq!(ours.accepted(), theirs, "{defects:?}: {ours:?}");
         if theirs {
             let corrected = parse::chain(format!("{}{}", ours.cert, ours.chain).as_bytes()).unwrap();
-            assert!(openssl_accepts(dir.path(), &world.root.certificate, &corrected));
+            assert!(openssl(&world.root.certificate, &corrected));
         }
     }
 }
