@@ -48,7 +48,7 @@ pub(super) async fn fetch(wire: &Wire, directory: &Directory, certificate: &str)
             .wait(Some(AFTER_NONSENSE)));
     }
     let exchange = wire.get(&format!("{}/{certificate}", base.trim_end_matches('/'))).await?;
-    read(&exchange)
+    renewal_info(&exchange)
 }
 
 /// When to ask again after `failure`: a passing one (silence, 5xx) by backoff, any other in six hours, and never before the
@@ -70,7 +70,11 @@ pub(super) fn too_slow(certificate: &str) -> Failure {
     Failure::new(Class::Retry, "net:timeout", certificate, "no renewal information within 10 s")
 }
 
-fn read(exchange: &Exchange) -> Result<RenewalInfo, Failure> {
+/// What a reply to a request for renewal information says (RFC 9773 §4.2), its wait clamped to between a minute and a day.
+///
+/// # Errors
+/// `ari:invalid` when a success cannot be used, such as a window that ends before it begins; else the refusal.
+pub fn renewal_info(exchange: &Exchange) -> Result<RenewalInfo, Failure> {
     if exchange.refused() {
         let mut failure = Refusal::read(exchange).failure;
         // Any 5xx is passing here, whatever its problem document says.
@@ -110,7 +114,7 @@ mod tests {
             headers.insert("retry-after", HeaderValue::from_str(value).expect("a value"));
         }
         let body = Bytes::copy_from_slice(body.as_bytes());
-        read(&Exchange { url: "https://ca.test/ari/a.b".into(), status, headers, body }).map_err(paced)
+        renewal_info(&Exchange { url: "https://ca.test/ari/a.b".into(), status, headers, body }).map_err(paced)
     }
 
     const WINDOW: &str = r#"{"suggestedWindow":{"start":"2026-01-01T00:00:00Z","end":"2026-01-02T00:00:00Z"},

@@ -2,6 +2,7 @@
 
 use super::problem::Refusal;
 use super::wire::{Exchange, Wire};
+use crate::net::http::{Plain, allowed};
 use crate::ports::Offers;
 use crate::types::{Failure, Printable};
 use bytes::Bytes;
@@ -43,6 +44,14 @@ struct Meta {
     profiles: BTreeMap<String, serde_json::Value>,
 }
 
+/// What a directory that was fetched offers, its URLs checked. `plain` says whether they may be plain http.
+///
+/// # Errors
+/// `acme:unreadable` when it is no directory, `net:url` when it names a URL that may not be asked.
+pub fn offers(exchange: &Exchange, plain: Plain) -> Result<Offers, Failure> {
+    Directory::read(exchange, plain).map(|directory| directory.offers)
+}
+
 impl Directory {
     /// Fetches and checks the directory at `url`.
     ///
@@ -53,13 +62,13 @@ impl Directory {
         if exchange.refused() {
             return Err(Refusal::read(&exchange).failure);
         }
-        Self::read(wire, &exchange)
+        Self::read(&exchange, wire.plain())
     }
 
-    fn read(wire: &Wire, exchange: &Exchange) -> Result<Self, Failure> {
+    fn read(exchange: &Exchange, plain: Plain) -> Result<Self, Failure> {
         let raw: Raw = exchange.json()?;
         for url in [&raw.new_nonce, &raw.new_account, &raw.new_order].into_iter().chain(&raw.renewal_info) {
-            wire.check(url)?;
+            allowed(url, plain)?;
         }
         let for_library = json!({
             "newNonce": raw.new_nonce,

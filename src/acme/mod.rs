@@ -8,7 +8,6 @@ mod account;
 mod ari;
 mod authz;
 mod directory;
-mod header;
 mod jws;
 mod nonces;
 mod order;
@@ -21,15 +20,18 @@ use crate::net::http::{Http, Options, Plain, allowed, is_loopback};
 use crate::ports::{Account, AccountStore, Authorization, Ca, NewOrder, Offers, OrderLook, Pending, RenewalInfo};
 use crate::types::Failure;
 use account::Session;
+pub use ari::renewal_info;
 use directory::Directory;
+pub use directory::offers;
 use order::Orders;
+pub use problem::refusal;
 use shared::Shared;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-pub use wire::Requests;
 use wire::Wire;
+pub use wire::{Exchange, Requests};
 
 /// How long a directory is good for: a daemon lives for months, and profiles and URLs change.
 const DIRECTORY_FRESH: Duration = Duration::from_secs(86_400);

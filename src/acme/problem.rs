@@ -1,7 +1,7 @@
 //! From what a CA says went wrong (RFC 8555 §6.7, RFC 9457) to what to do next.
 
-use super::header;
 use super::wire::Exchange;
+use crate::net::header;
 use crate::types::{Class, Failure, Printable};
 use serde_json::Value;
 
@@ -50,6 +50,12 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         refusal.failure
     }
+}
+
+/// What a reply with an error status asks to be done. Never fails: whatever the CA, or somebody in its place, has sent.
+#[must_use]
+pub fn refusal(exchange: &Exchange) -> Failure {
+    Refusal::read(exchange).failure
 }
 
 impl Refusal {

@@ -3,10 +3,10 @@
 //! instant-acme speaks through [`Library`], which keeps of every exchange what the library drops (status, `Retry-After`,
 //! `Location`, the raw body) for the step that caused it, and answers its HEAD for a nonce from the pool.
 
-use super::header;
 use super::jws::{AccountKey, SignedAs};
 use super::nonces::{self, Nonces};
 use super::problem::Refusal;
+use crate::net::header;
 use crate::net::http::{BODY_LIMIT, Http, Plain, Reply, Request, allowed};
 use crate::types::{Class, Failure};
 use bytes::Bytes;
@@ -42,11 +42,15 @@ pub struct Requests {
 
 /// One request and its reply.
 #[derive(Debug, Clone)]
-pub(super) struct Exchange {
-    pub(super) url: String,
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub struct Exchange {
+    /// The URL that was asked.
+    pub url: String,
+    /// The reply's status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its whole body, which is bounded by what reads it from the network.
+    pub body: Bytes,
 }
 
 impl Exchange {
@@ -55,7 +59,7 @@ impl Exchange {
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        header::retry_after(&self.headers, unix_now())
+        header::retry_after(&self.headers, Some(unix_now()))
     }
 
     pub(super) fn location(&self) -> Option<String> {
@@ -103,6 +107,11 @@ impl Wire {
         let (nonces, offset) = (Nonces::new(), Mutex::default());
         let (sent, asked_for_nonce, bad_nonces) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         Self { http, plain, nonces, offset, sent, asked_for_nonce, bad_nonces }
+    }
+
+    /// Where a URL that the CA names may be plain http.
+    pub(super) const fn plain(&self) -> Plain {
+        self.plain
     }
 
     /// Checks a URL that the CA named, before anything is signed for it.

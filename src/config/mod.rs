@@ -86,6 +86,13 @@ fn check(files: Vec<(PathBuf, String)>, outside: &dyn Outside) -> Result<Loaded,
     let roots: Vec<Option<yaml::Node>> =
         files.iter().enumerate().map(|(index, (_, text))| yaml::parse(index, text, &sink)).collect();
     let spec = sections::read(&Reader { sink: &sink, outside }, &roots);
+    if spec.is_none()
+        && !sink.has_errors()
+        && let Some((first, _)) = files.first()
+    {
+        let help = "write `version: 1` and what to keep alive under `certificates:`; README.md shows a whole file";
+        sink.push(Problem::of_file(first, "nothing is configured here").help(help));
+    }
     let paths = files.iter().map(|(path, _)| path.clone()).collect();
     let sources = files.into_iter().map(|(path, text)| Source { path, text }).collect();
     let key_of = |at: At| {

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration: collected without stopping, shown with its place.
 
+use crate::types::is_deceptive;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -119,6 +120,11 @@ impl Sink {
         self.problems.borrow().len() >= MAX_PROBLEMS
     }
 
+    /// Whether anything was found that must be mended.
+    pub(super) fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// Marks a stretch that must not be shown.
     pub(super) fn mask(&self, at: At) {
         self.secrets.borrow_mut().push(at);
@@ -195,7 +201,7 @@ impl Report {
     pub fn render(&self, colours: bool) -> String {
         let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
         let shown: Vec<String> = self.problems.iter().map(|problem| self.render_one(&renderer, problem)).collect();
-        shown.join("\n\n")
+        harmless(&shown.join("\n\n"))
     }
 
     fn render_one(&self, renderer: &Renderer, problem: &Problem) -> String {
@@ -255,6 +261,12 @@ fn snippet<'a>(
         .path(source.path.display().to_string())
         .annotations(primary)
         .annotations(context)
+}
+
+/// `page` without what a terminal obeys: the renderer makes the C0 controls of a file visible, but not what came after ASCII.
+fn harmless(page: &str) -> String {
+    let kept = |c: char| matches!(c, '\n' | '\u{1b}') || !(c.is_control() || is_deceptive(c));
+    page.chars().map(|c| if kept(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// The part of a stretch on its first line, on character boundaries: a caret under forty lines says nothing.

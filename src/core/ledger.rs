@@ -295,11 +295,12 @@ impl Ledger {
             }
             Event::DeployFailed { node, failure, .. } => self.node(node).deploy.attempt(at, failure),
             Event::Reloaded { node, epoch, verb } => {
-                let rolled = self.node(node);
-                let Some(deployed) = &rolled.deployed else {
+                let deployed = self.nodes.get(node).and_then(|rolled| rolled.deployed.as_ref());
+                let Some(generation) = deployed.map(|deployed| deployed.generation) else {
                     return Err(("Reloaded", format!("nothing was published on {node}")));
                 };
-                rolled.reloaded = Some(milestone(*epoch, deployed.generation));
+                let rolled = self.node(node);
+                rolled.reloaded = Some(milestone(*epoch, generation));
                 rolled.reload.clear();
                 rolled.reload_verb = Some(*verb);
                 rolled.lagging = None;

@@ -58,7 +58,7 @@ impl Nodes {
         let told = [looking(node, certificate, generation)];
         match self.call(hook, "inspect", &place).about(&told).run().await? {
             Answer::NotForMe => Ok(None),
-            Answer::Done { stdout } => read(&stdout).map(Some).map_err(|why| {
+            Answer::Done { stdout } => inspection(&stdout).map(Some).map_err(|why| {
                 Failure::new(Class::Retry, "hook:answer", &place, format!("its hook's answer to inspect {why}")).advise(
                     "its first line is JSON such as {\"generation\":\"0007-3fa94c1b\",\"epoch\":3,\"intact\":true}",
                 )
@@ -86,7 +86,11 @@ fn looking(node: &Node, certificate: &Certificate, generation: &Generation<Produ
     }
 }
 
-fn read(stdout: &[u8]) -> Result<Published, String> {
+/// What a hook's answer to `inspect` says: the first line of its standard output, JSON.
+///
+/// # Errors
+/// Why it cannot be used, to follow "its answer".
+pub fn inspection(stdout: &[u8]) -> Result<Published, String> {
     let line = stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.is_empty() || line.len() > MAX_LINE {
         return Err(format!("has a first line of {} bytes", line.len()));
@@ -107,13 +111,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_one_line_of_json() {
-        let published = read(b"{\"generation\":\"0007-3fa94c1b\",\"epoch\":3,\"intact\":true}\nmore\n").expect("read");
+        let published =
+            inspection(b"{\"generation\":\"0007-3fa94c1b\",\"epoch\":3,\"intact\":true}\nmore\n").expect("read");
         assert_eq!(published.generation.map(|id| id.to_string()), Some("0007-3fa94c1b".to_owned()));
         assert_eq!((published.epoch, published.intact), (Some(Epoch(3)), true));
-        let nothing = read(b"{\"generation\":null,\"epoch\":null,\"intact\":false}").expect("read");
+        let nothing = inspection(b"{\"generation\":null,\"epoch\":null,\"intact\":false}").expect("read");
         assert_eq!((nothing.generation, nothing.epoch), (None, None));
         for bad in ["", "\n{}", "yes", "{\"generation\":\"../x\",\"epoch\":1,\"intact\":true}", "{}"] {
-            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+            assert!(inspection(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

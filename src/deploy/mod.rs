@@ -9,6 +9,9 @@ mod pair;
 mod pid_file;
 mod reload;
 
+pub use exec::inspection;
+pub use pid_file::pid_in;
+
 use crate::config::spec::{Certificate, Hook, Node, NodeKind};
 use crate::hook::{Call, Systemd};
 use crate::ports::{CertHooks, Clock, Deployer, Generation, HookContext, Pending, Production, Published, Reloader};

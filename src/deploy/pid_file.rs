@@ -61,7 +61,7 @@ fn believed(pid_file: &Path) -> Result<Pid, Unfit> {
     }
     let mut text = String::new();
     file.take(MAX_PID_FILE).read_to_string(&mut text).map_err(Unfit::Missing)?;
-    let pid = pid_in(&text)?;
+    let pid = pid_in(&text).map_err(Unfit::Strange)?;
     let process = Path::new("/proc").join(pid.to_string());
     let Ok(running) = fs::metadata(&process) else {
         return if kill(pid, None).is_ok() { Ok(pid) } else { Err(Unfit::Gone(pid)) };
@@ -81,14 +81,17 @@ fn believed(pid_file: &Path) -> Result<Pid, Unfit> {
     }
 }
 
-/// The pid on the first line, if it can be a server's.
-fn pid_in(text: &str) -> Result<Pid, Unfit> {
+/// The pid on the first line of a pid file, if it can be a server's: not 0 or 1, nothing that means a group, not ourselves.
+///
+/// # Errors
+/// Why it is not believed.
+pub fn pid_in(text: &str) -> Result<Pid, String> {
     let line = text.lines().next().unwrap_or_default().trim();
     let number = line.parse::<i32>().ok().filter(|_| line.bytes().all(|byte| byte.is_ascii_digit()));
     match number {
         Some(number) if number > 1 && number != getpid().as_raw() => Ok(Pid::from_raw(number)),
-        Some(number) => Err(Unfit::Strange(format!("{number} cannot be the server"))),
-        None => Err(Unfit::Strange("its first line is not a process number".to_owned())),
+        Some(number) => Err(format!("{number} cannot be the server")),
+        None => Err("its first line is not a process number".to_owned()),
     }
 }
 

@@ -12,6 +12,7 @@ mod process;
 mod program;
 mod systemd;
 
+pub use output::{Output, Stream};
 pub use systemd::Systemd;
 
 use crate::config::spec::Hook;

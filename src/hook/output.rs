@@ -13,19 +13,21 @@ const LAST_LINES: usize = 20;
 const CHUNK: usize = 16 * 1024;
 
 /// One of the two streams.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stream {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
-/// What was printed, both streams in the order they were read.
+/// What was printed, both streams in the order they were read. Bounded, however much that is.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub struct Output {
     /// The beginning of standard output, at most 64 KiB.
-    pub(super) stdout: Vec<u8>,
+    pub stdout: Vec<u8>,
     /// The last lines of both streams.
-    pub(super) last: VecDeque<Printable>,
+    pub last: VecDeque<Printable>,
     place: String,
     partial: [Vec<u8>; 2],
     logged: usize,
@@ -33,12 +35,14 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(place: &str) -> Self {
+    /// Nothing yet, of a hook at `place`.
+    #[must_use]
+    pub fn new(place: &str) -> Self {
         Self { place: place.to_owned(), ..Self::default() }
     }
 
     /// Takes the unfinished last lines too, and says how much was not logged.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if !self.partial[stream as usize].is_empty() {
                 self.end_of_line(stream);
@@ -49,7 +53,8 @@ impl Output {
         }
     }
 
-    fn feed(&mut self, stream: Stream, bytes: &[u8]) {
+    /// Takes what was read from a stream: whole lines are logged, the rest waits for its end.
+    pub fn feed(&mut self, stream: Stream, bytes: &[u8]) {
         if matches!(stream, Stream::Stdout) {
             let room = MAX_OUTPUT - self.stdout.len();
             self.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);

@@ -1,10 +1,11 @@
 //! One POST, signed, whose URL is a secret.
 
+use crate::net::header;
 use crate::net::http::{Http, Reply, Request};
 use crate::types::{Class, Failure, Secret};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use std::time::Duration;
 
@@ -56,20 +57,9 @@ fn judge(reply: &Reply, url: &Secret, place: &str) -> Result<(), Failure> {
     let failure =
         Failure::new(class, format!("webhook:{status}"), place, format!("the receiver answered with status {status}"))
             .advise("look whether the URL in its file is still valid")
-            .wait(retry_after(&reply.headers));
+            .wait(header::retry_after(&reply.headers, None).map(|wait| wait.min(LONGEST_WAIT)));
     let reason: String = String::from_utf8_lossy(&reply.body).chars().take(MAX_REASON).collect();
     Err(if reason.trim().is_empty() { failure } else { failure.detail(without(reason.trim(), url)) })
-}
-
-/// `Retry-After` in either form (RFC 9110 §10.2.3); a date is held against the receiver's own `Date`.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = text.parse::<u64>().map(Duration::from_secs).ok().or_else(|| {
-        let instant = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp().as_second());
-        let seconds = instant(text)? - instant(headers.get(DATE)?.to_str().ok()?)?;
-        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
-    })?;
-    Some(wait.min(LONGEST_WAIT))
 }
 
 /// The same failure at `place`, with the URL taken out.
@@ -93,23 +83,6 @@ fn without(text: &str, url: &Secret) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_forms_of_retry_after() {
-        let waits = |retry: &'static str, date: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(retry));
-            date.map(|date| headers.insert(DATE, HeaderValue::from_static(date)));
-            retry_after(&headers).map(|wait| wait.as_secs())
-        };
-        assert_eq!(waits("30", None), Some(30));
-        assert_eq!(waits("99999999", None), Some(86_400));
-        let date = Some("Sun, 22 Nov 2026 10:00:00 GMT");
-        assert_eq!(waits("Sun, 22 Nov 2026 10:02:00 GMT", date), Some(120));
-        assert_eq!(waits("Sun, 22 Nov 2026 09:00:00 GMT", date), Some(0));
-        assert_eq!(waits("Sun, 22 Nov 2026 10:02:00 GMT", None), None);
-        assert_eq!(waits("soon", date), None);
-    }
 
     #[test]
     fn a_failure_keeps_no_part_of_the_capability() {

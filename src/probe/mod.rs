@@ -14,6 +14,7 @@ mod starttls;
 pub use finding::{Finding, Verdict};
 pub use handshake::Handshake;
 pub use label::{Label, Severity, Trouble};
+pub use starttls::negotiate;
 
 use crate::config::spec::{Expect, Target};
 use crate::net::dns::Resolver;

@@ -12,7 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const MAX_REPLY: usize = 16 * 1024;
 
 /// Brings `stream` to where TLS begins. `own` is this end's address.
-pub(super) async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
+///
+/// # Errors
+/// [`Label::StarttlsRefused`] when the server speaks, but not of TLS; what broke the connection otherwise.
+pub async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     kind: StartTls,
     own: Option<IpAddr>,

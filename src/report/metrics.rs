@@ -21,7 +21,7 @@ fn render(snapshot: &Snapshot) -> Result<String, prometheus::Error> {
         Ok(family)
     };
     gauge("build_info", "The version that wrote this file.", &["version"])?
-        .with_label_values(&[&snapshot.version])
+        .with_label_values(&[snapshot.version.as_str()])
         .set(1.0);
     let run = gauge("run_timestamp_seconds", "When the last run that came to its end ended.", &[])?;
     let interval = gauge("run_interval_seconds", "How often runs are expected.", &[])?;
@@ -92,7 +92,7 @@ fn endpoints(snapshot: &Snapshot, gauge: &Make<'_>) -> Result<(), prometheus::Er
     for certificate in &snapshot.certificates {
         for endpoint in &certificate.endpoints {
             let address = endpoint.address.map_or_else(String::new, |address| address.to_string());
-            let values = [certificate.name.as_str(), &endpoint.endpoint, &address];
+            let values = [certificate.name.as_str(), endpoint.endpoint.as_str(), &address];
             live.with_label_values(&values).set(f64::from(u8::from(endpoint.live())));
             if let Some(end) = not_after(certificate, endpoint) {
                 ends.with_label_values(&values).set(seconds(end));

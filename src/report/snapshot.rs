@@ -9,7 +9,7 @@ use crate::core::ledger::{Gate, Held, Ledger, Milestone, Order, Rolled};
 use crate::core::outcome::{Outcome, Standing};
 use crate::core::sightings::{EndpointSeen, endpoint_id};
 use crate::core::{Facts, Plan, Reason, Wake, WakeKind};
-use crate::types::{CertName, Failure, GenId, NodeName, Timestamp, Window};
+use crate::types::{CertName, Failure, GenId, NodeName, Printable, Timestamp, Window};
 use std::collections::BTreeSet;
 
 /// One certificate after a look at it.
@@ -85,7 +85,7 @@ const fn renews(why: &Reason) -> bool {
 }
 
 fn next(wake: &Wake) -> NextStatus {
-    NextStatus { at: wake.at, held: wake.kind == WakeKind::Hold, why: wake.why.to_string() }
+    NextStatus { at: wake.at, held: wake.kind == WakeKind::Hold, why: Printable::new(&wake.why.to_string()) }
 }
 
 fn generation(held: &Held) -> GenerationStatus {
@@ -117,9 +117,9 @@ fn served(ledger: &Ledger, configured: Option<&Certificate>) -> Option<Window> {
 fn order(order: &Order) -> OrderStatus {
     OrderStatus {
         attempt: order.attempt,
-        phase: order.phase.name().to_owned(),
+        phase: order.phase.name().into(),
         since: order.entered_at,
-        url: order.opened.as_ref().map(|opened| opened.url.clone()),
+        url: order.opened.as_ref().map(|opened| Printable::new(&opened.url)),
     }
 }
 
@@ -149,7 +149,7 @@ fn endpoints(certificate: &Certificate, facts: &Facts, wanted: Option<&Held>) ->
         match facts.seen.endpoints.get(&endpoint_id(endpoint)) {
             Some(seen) => rows.extend(seen_rows(endpoint, seen, facts, wanted)),
             None => rows.push(EndpointStatus {
-                endpoint: endpoint.to_string(),
+                endpoint: Printable::new(&endpoint.to_string()),
                 node: endpoint.node.clone(),
                 address: None,
                 shown: None,
@@ -172,7 +172,7 @@ fn seen_rows<'a>(
     let aim = aim.and_then(|generation| facts.ledger.generations.get(&generation)).or(wanted);
     let current = aim.is_some_and(|held| held.about.leaf == seen.leaf);
     seen.observations.iter().map(move |observation| EndpointStatus {
-        endpoint: endpoint.to_string(),
+        endpoint: Printable::new(&endpoint.to_string()),
         node: endpoint.node.clone(),
         address: observation.address,
         shown: Some(observation.shown.clone()),

@@ -20,7 +20,7 @@ pub struct Snapshot {
     /// [`SCHEMA`].
     pub schema: String,
     /// The version that wrote it.
-    pub version: String,
+    pub version: Printable,
     /// The machine it was written on.
     pub host: Printable,
     /// When it was written.
@@ -178,7 +178,7 @@ pub struct NextStatus {
     /// Whether it is a wait after trouble or a limit.
     pub held: bool,
     /// Why.
-    pub why: String,
+    pub why: Printable,
 }
 
 /// An open order.
@@ -187,11 +187,11 @@ pub struct OrderStatus {
     /// Its number.
     pub attempt: Attempt,
     /// How far it is.
-    pub phase: String,
+    pub phase: Printable,
     /// Since when.
     pub since: Timestamp,
     /// Its URL.
-    pub url: Option<String>,
+    pub url: Option<Printable>,
 }
 
 /// One node, for one certificate.
@@ -249,7 +249,7 @@ pub struct MilestoneStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointStatus {
     /// The endpoint as configured: address and server name.
-    pub endpoint: String,
+    pub endpoint: Printable,
     /// The node behind it, when it is known.
     pub node: Option<NodeName>,
     /// The address; `None` when the host has none or nobody looked yet.
@@ -324,7 +324,7 @@ pub(super) mod samples {
             failure: None,
         };
         let endpoint = |node: &str, address: &str| EndpointStatus {
-            endpoint: format!("{address} ({host})"),
+            endpoint: format!("{address} ({host})").into(),
             node: node.parse().ok(),
             address: address.parse().ok(),
             shown: Some(Shown::Wanted),

@@ -112,10 +112,10 @@ fn endpoints(page: &mut Page, certificate: &CertificateStatus, now: Timestamp) {
 /// The endpoint as configured, and the address where that is a host.
 fn place(endpoint: &EndpointStatus) -> String {
     match endpoint.address {
-        Some(address) if !endpoint.endpoint.starts_with(&address.to_string()) => {
+        Some(address) if !endpoint.endpoint.as_str().starts_with(&address.to_string()) => {
             format!("{} at {address}", endpoint.endpoint)
         }
-        _ => endpoint.endpoint.clone(),
+        _ => endpoint.endpoint.to_string(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The built-in http-01 listener: bound only while challenges are up, shared by every certificate at its address.
 
 use super::holder::{self, Holder};
-use super::request::{Asked, EXCHANGE, parse, read_head, reply};
+use super::request::{Asked, EXCHANGE, asked, read_head, reply};
 use crate::ports::Proof;
 use crate::types::{CertName, Class, Failure};
 use std::cell::RefCell;
@@ -155,7 +155,7 @@ async fn exchange(mut stream: TcpStream, answers: &Mutex<Answers>) -> io::Result
     let Some(head) = read_head(&mut stream).await? else {
         return finish(stream, reply("431 Request Header Fields Too Large", "", false)).await;
     };
-    let answer = match parse(&head) {
+    let answer = match asked(&head) {
         Asked::Malformed => reply("400 Bad Request", "", false),
         Asked::Method => reply("405 Method Not Allowed", "", false),
         Asked::Path { path, head } => match answer_to(path, answers) {

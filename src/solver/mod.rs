@@ -22,6 +22,8 @@ use listener::Listeners;
 use std::rc::Rc;
 use webroot::Webroots;
 
+pub use request::{Asked, asked};
+
 /// Where a CA looks for http-01 answers (RFC 8555 §8.3).
 const HTTP_PORT: u16 = 80;
 /// The longest token that is taken: RFC 8555 §8.1 asks for 128 bits, CAs use 43 characters.

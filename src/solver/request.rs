@@ -11,7 +11,7 @@ pub(super) const EXCHANGE: Duration = Duration::from_secs(10);
 
 /// What somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked<'a> {
+pub enum Asked<'a> {
     /// `GET` or `HEAD` of a path; the query is left out.
     Path {
         /// The path.
@@ -44,14 +44,16 @@ pub(super) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Resu
 }
 
 /// What a request head asks for (RFC 9112 §3).
-pub(super) fn parse(head: &str) -> Asked<'_> {
+#[must_use]
+pub fn asked(head: &str) -> Asked<'_> {
     let line = head.split("\r\n").next().unwrap_or_default();
     let mut words = line.split(' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
         return Asked::Malformed;
     };
-    if !matches!(version, "HTTP/1.0" | "HTTP/1.1") {
+    // A target is visible ASCII (RFC 3986 §2); a bare CR in one is an attack on somebody (RFC 9112 §2.2).
+    if !matches!(version, "HTTP/1.0" | "HTTP/1.1") || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Asked::Malformed;
     }
     // The absolute form is for proxies, but RFC 9112 §3.2.2 has every server accept it.
@@ -86,13 +88,13 @@ mod tests {
     #[test]
     fn get_and_head_in_both_versions() {
         let path = |path, head| Asked::Path { path, head };
-        assert_eq!(parse("GET /a HTTP/1.1\r\nHost: x"), path("/a", false));
-        assert_eq!(parse("HEAD /a?b=c HTTP/1.0"), path("/a", true));
-        assert_eq!(parse("GET http://a.example/b HTTP/1.1"), path("/b", false));
-        assert_eq!(parse("POST /a HTTP/1.1"), Asked::Method);
+        assert_eq!(asked("GET /a HTTP/1.1\r\nHost: x"), path("/a", false));
+        assert_eq!(asked("HEAD /a?b=c HTTP/1.0"), path("/a", true));
+        assert_eq!(asked("GET http://a.example/b HTTP/1.1"), path("/b", false));
+        assert_eq!(asked("POST /a HTTP/1.1"), Asked::Method);
         for bad in ["", "GET", "GET /a", "GET /a HTTP/2.0", "GET /a b HTTP/1.1", "GET http://x HTTP/1.1", "\u{16}\u{3}"]
         {
-            assert_eq!(parse(bad), Asked::Malformed, "{bad:?}");
+            assert_eq!(asked(bad), Asked::Malformed, "{bad:?}");
         }
     }
 
@@ -109,7 +111,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_parsed(text in ".{0,200}") {
-            let _ = parse(&text);
+            let _ = asked(&text);
         }
     }
 }

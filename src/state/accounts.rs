@@ -70,9 +70,16 @@ fn other(directory: &str) -> String {
 
 fn read(dir: &Dir, file: &str) -> Result<Option<StoredAccount>, Failure> {
     let Some(json) = dir.read(file, MAX_ACCOUNT).map_err(failed)? else { return Ok(None) };
-    let place = dir.path().join(file).to_string_lossy().into_owned();
+    credentials(&dir.path().join(file).to_string_lossy(), json).map(Some)
+}
+
+/// The account in a stored `credentials.json`; `place` is where it lies.
+///
+/// # Errors
+/// Code `account:damaged` or, when a newer everleaf wrote it, `state:newer`. Nothing of the content is in them.
+pub fn credentials(place: &str, json: Vec<u8>) -> Result<StoredAccount, Failure> {
     let damaged = |why: &str| {
-        Failure::new(Class::Operator, "account:damaged", &place, format!("the account cannot be read: {why}")).advise(
+        Failure::new(Class::Operator, "account:damaged", place, format!("the account cannot be read: {why}")).advise(
             "restore this file from a backup; only if there is none, move it away: a new account is then registered",
         )
     };
@@ -81,12 +88,8 @@ fn read(dir: &Dir, file: &str) -> Result<Option<StoredAccount>, Failure> {
     let written: Written =
         serde_json::from_str(json.reveal()).map_err(|error| damaged(&format!("line {}", error.line())))?;
     if written.v > VERSION {
-        return Err(Failure::new(Class::Operator, "state:newer", &place, "a newer everleaf wrote it")
+        return Err(Failure::new(Class::Operator, "state:newer", place, "a newer everleaf wrote it")
             .advise("run the newer everleaf"));
     }
-    Ok(Some(StoredAccount {
-        directory: written.directory,
-        key_pkcs8: Secret::new(written.key_pkcs8),
-        url: written.url,
-    }))
+    Ok(StoredAccount { directory: written.directory, key_pkcs8: Secret::new(written.key_pkcs8), url: written.url })
 }

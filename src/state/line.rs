@@ -18,7 +18,7 @@ use serde_json::Value;
 /// The version of the lines written here. A line of a newer one makes the journal read-only.
 pub(super) const VERSION: u32 = 1;
 /// The longest line. A snapshot of a certificate with every generation and node it ever had is some tens of kilobytes.
-pub(super) const MAX_LINE: usize = 4 * 1024 * 1024;
+pub const MAX_LINE: usize = 4 * 1024 * 1024;
 /// What stands before the checksum.
 const CRC_KEY: &[u8] = b",\"crc\":\"";
 /// The key, eight digits, `"}`.
@@ -26,18 +26,18 @@ const CRC_SUFFIX: usize = CRC_KEY.len() + 8 + 2;
 
 /// What a journal file, or the rest of one, holds.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Scan {
+pub struct Scan {
     /// Its records up to the first thing wrong.
-    pub(super) records: Vec<Record>,
+    pub records: Vec<Record>,
     /// How many bytes those take.
-    pub(super) sound: usize,
+    pub sound: usize,
     /// What follows them.
-    pub(super) tail: Tail,
+    pub tail: Tail,
 }
 
 /// How a journal ends.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum Tail {
+pub enum Tail {
     /// As it should.
     #[default]
     Whole,
@@ -53,7 +53,7 @@ pub(super) enum Tail {
 ///
 /// # Errors
 /// The length of a line that would be longer than [`MAX_LINE`].
-pub(super) fn encode(last: Seq, at: Timestamp, events: &[Value]) -> Result<Vec<u8>, usize> {
+pub fn encode(last: Seq, at: Timestamp, events: &[Value]) -> Result<Vec<u8>, usize> {
     let mut lines = Vec::new();
     let mut seq = last;
     for (index, event) in events.iter().enumerate() {
@@ -78,13 +78,14 @@ pub(super) fn encode_snapshot(seq: Seq, at: Timestamp, event: &Value) -> Result<
 }
 
 /// Reads lines that follow the record `last`, or a file from its beginning.
-pub(super) fn scan(bytes: &[u8], last: Option<Seq>) -> Scan {
+#[must_use]
+pub fn scan(bytes: &[u8], last: Option<Seq>) -> Scan {
     let mut scan = Scan::default();
     let mut last = last;
     let mut pending = Vec::new();
     let mut read = 0;
     while let Some(length) = bytes[read..].iter().position(|byte| *byte == b'\n') {
-        let follows = last.map(|last: Seq| last.0 + pending.len() as u64 + 1);
+        let follows = last.map(|last: Seq| last.0.saturating_add(pending.len() as u64 + 1));
         let (which, of, record) = match decode(&bytes[read..read + length]) {
             Line::Whole { which, of, record }
                 if which == pending.len() + 1 && follows.is_none_or(|seq| seq == record.seq.0) =>
@@ -127,7 +128,7 @@ fn unfinished(bytes: &[u8], last: Option<Seq>) -> Tail {
             break;
         }
         match decode(line) {
-            Line::Whole { which, record, .. } if record.seq.0 + 1 == begins.0 + which as u64 => {}
+            Line::Whole { which, record, .. } if record.seq.0.checked_sub(begins.0) == Some(which as u64 - 1) => {}
             Line::Hole => {}
             Line::Newer(version) => return Tail::Newer(version),
             Line::Whole { .. } | Line::Bad => return Tail::Damaged,

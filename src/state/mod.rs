@@ -9,9 +9,11 @@ mod adopt;
 mod generations;
 mod journal;
 mod keys;
-mod line;
+pub mod line;
 mod locks;
 mod memory;
+
+pub use accounts::credentials;
 
 use crate::config::spec::Paths;
 use crate::disk::{Attributes, Dir, DiskError, TEMPORARY};

@@ -207,10 +207,10 @@ macro_rules! counter {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The one after.
+            /// The one after; the last one for ever, once it is reached.
             #[must_use]
             pub const fn next(self) -> Self {
-                Self(self.0 + 1)
+                Self(self.0.saturating_add(1))
             }
         }
 

@@ -17,5 +17,5 @@ pub use id::{
 pub use identifier::{Identifier, InvalidIdentifier};
 pub use names::{CertName, InvalidName, IssuerName, NodeName, NotifierName};
 pub use secret::Secret;
-pub use text::{MAX_FOREIGN_TEXT, Printable};
+pub use text::{MAX_FOREIGN_TEXT, Printable, is_deceptive};
 pub use time::{InvalidTimestamp, Timestamp, Window, humane};

@@ -39,12 +39,16 @@ impl Printable {
     }
 }
 
+/// Whether `c` can make a terminal show another text than is there: bidirectional controls, line and paragraph separators.
+#[must_use]
+pub const fn is_deceptive(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 fn printable(c: char) -> Option<char> {
     match c {
         '\n' | '\r' | '\t' => Some(' '),
-        // Bidirectional controls and the line and paragraph separators can make a terminal show another text.
-        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => None,
-        c if c.is_control() => None,
+        c if is_deceptive(c) || c.is_control() => None,
         c => Some(c),
     }
 }

@@ -6,6 +6,7 @@ use crate::core::Reason;
 use crate::ports::Memory;
 use crate::types::{CertName, Digest, Seq, Timestamp, sha256};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ struct Known {
 
 /// The index.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Index {
+pub struct Index {
     v: u32,
     starts: Vec<Timestamp>,
     certificates: BTreeMap<CertName, Known>,
@@ -45,7 +46,13 @@ pub(super) struct Index {
 impl Index {
     /// The index on disk; an empty one when it is missing, damaged, or of another version.
     pub(super) fn read(memory: &dyn Memory) -> Self {
-        let index = memory.index().and_then(|value| serde_json::from_value::<Self>(value).ok());
+        Self::of(memory.index().unwrap_or_default())
+    }
+
+    /// The index in a file; an empty one when it is something else.
+    #[must_use]
+    pub fn of(file: Value) -> Self {
+        let index = serde_json::from_value::<Self>(file).ok();
         index.filter(|index| index.v == VERSION).unwrap_or_else(|| Self { v: VERSION, ..Self::default() })
     }
 

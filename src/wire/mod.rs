@@ -13,6 +13,7 @@ mod requests;
 mod rounds;
 mod watch;
 
+pub use index::Index;
 pub use pass::{Came, RunCame};
 pub use records::{Readable, read_status};
 pub use rehearsal::{Rehearsal, Tried, rehearse};

@@ -212,7 +212,7 @@ impl App {
         }
         Snapshot {
             schema: SCHEMA.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: env!("CARGO_PKG_VERSION").into(),
             host: host(),
             written: now,
             run,

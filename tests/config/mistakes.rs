@@ -44,6 +44,7 @@ mistakes! {
     spans_paths_and_modes: "spans-and-modes",
     endpoints_that_prove_nothing: "endpoints",
     issuers_that_cannot_be_used: "issuers",
+    nothing_at_all: "empty",
 }
 
 #[test]

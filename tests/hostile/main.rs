@@ -3,6 +3,7 @@
 //! `messages/`, as it was reviewed.
 #![cfg(test)]
 
+mod bytes;
 mod ca_wire;
 mod daemon;
 mod promises;

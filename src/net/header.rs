@@ -1,4 +1,5 @@
-//! The response headers that ACME gives a meaning: `Retry-After`, `Date`, `Link`.
+//! The response headers that are given a meaning: `Retry-After`, `Date`, `Link`. Pure and total: what makes no sense is as
+//! good as absent.
 
 use http::{HeaderMap, header};
 use std::time::Duration;
@@ -9,27 +10,31 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 86_400);
 const MAX_LINKS: usize = 4;
 
 /// `Retry-After` in both forms (RFC 9110 §10.2.3). A date counts from the reply's own `Date`, so that a clock that is off
-/// changes nothing; `now` (seconds since 1970) stands in where there is none. A date in the past is no wait.
-pub(super) fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
+/// changes nothing; `now` (seconds since 1970) stands in where there is none, and without either a date says nothing. A date
+/// in the past is no wait. At most a year.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: Option<i64>) -> Option<Duration> {
     let value = text(headers, &header::RETRY_AFTER)?;
     let seconds = match value.bytes().all(|b| b.is_ascii_digit()) {
         true if value.is_empty() => return None,
         true => value.parse().unwrap_or(u64::MAX),
         false => {
             let until = instant(value)?;
-            u64::try_from(until.saturating_sub(date(headers).unwrap_or(now))).unwrap_or(0)
+            u64::try_from(until.saturating_sub(date(headers).or(now)?)).unwrap_or(0)
         }
     };
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 /// The server's clock, in seconds since 1970.
-pub(super) fn date(headers: &HeaderMap) -> Option<i64> {
+#[must_use]
+pub fn date(headers: &HeaderMap) -> Option<i64> {
     instant(text(headers, &header::DATE)?)
 }
 
-/// The targets of `Link` headers with this relation (RFC 8288).
-pub(super) fn links(headers: &HeaderMap, relation: &str) -> Vec<String> {
+/// The targets of `Link` headers with this relation (RFC 8288), at most four. They are the server's words: check before use.
+#[must_use]
+pub fn links(headers: &HeaderMap, relation: &str) -> Vec<String> {
     let mut found = Vec::new();
     for value in headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok()) {
         let mut rest = value;
@@ -76,13 +81,16 @@ mod tests {
     #[test]
     fn retry_after_in_seconds_and_as_a_date() {
         let wait =
-            |pairs: &[(&'static str, &str)]| retry_after(&headers(pairs), 784_111_777).map(|span| span.as_secs());
+            |pairs: &[(&'static str, &str)]| retry_after(&headers(pairs), Some(784_111_777)).map(|span| span.as_secs());
         assert_eq!(wait(&[("retry-after", " 120 ")]), Some(120));
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]), Some(60), "by our clock");
         let dated = [("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", "Sun, 06 Nov 1994 08:50:07 GMT")];
         assert_eq!(wait(&dated), Some(30), "by the server's clock");
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), Some(0), "past");
         assert_eq!(wait(&[("retry-after", "99999999999999999999999")]), Some(LONGEST_WAIT.as_secs()));
+        let without_clock = |pairs: &[(&'static str, &str)]| retry_after(&headers(pairs), None);
+        assert_eq!(without_clock(&dated), Some(Duration::from_secs(30)));
+        assert_eq!(without_clock(&dated[..1]), None, "there is no clock to hold it against");
         for bad in ["", "soon", "-5", "1.5", "Sun, 99 Nov 1994 08:50:37 GMT"] {
             assert_eq!(wait(&[("retry-after", bad)]), None, "{bad:?}");
         }
