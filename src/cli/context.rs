@@ -142,3 +142,15 @@ pub(super) fn unknown(kind: &str, word: &str, all: &[impl Display]) -> String {
         None => format!("no {kind} is called {shown:?}; `everleaf status` names all {}", words.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_updated_lies_where_it_lay() {
+        for lies in ["/usr/bin/everleaf", "/usr/bin/everleaf (deleted)"] {
+            assert_eq!(in_place(Path::new(lies)), Path::new("/usr/bin/everleaf"));
+        }
+    }
+}

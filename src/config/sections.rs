@@ -242,7 +242,7 @@ impl Reader<'_> {
             connect: span("connect", SECOND..=SECOND * 120, default.connect),
             request: span("request", SECOND..=SECOND * 600, default.request),
             order: span("order", SECOND * 10..=HOUR * 24, default.order),
-            run: span("run", SECOND * 60..=HOUR * 24, default.run),
+            run: span("run", SECOND * 5..=HOUR * 24, default.run),
             hook: span("hook", SECOND..=HOUR, default.hook),
         };
         fields.close(self);

@@ -126,7 +126,10 @@ fn step_unless_held(view: &View<'_>, order: &Order, effect: Effect, draft: &mut 
         let span = trouble.hold.map_or(Duration::ZERO, |hold| hold.span());
         if span < WORTH_TELLING { WakeKind::Pause } else { WakeKind::Hold }
     };
-    if let Some(until) = order.step.until_within(view.now, patience(view)) {
+    let held_until = order.step.until_within(view.now, patience(view));
+    // A step costs nothing, so one too many after a clock was set right is better than waiting for the wrong time to come.
+    let past = |_: &Timestamp| order.step.hold.is_none_or(|hold| hold.set_at <= view.now);
+    if let Some(until) = held_until.filter(past) {
         return draft.wake(until, kind(&order.step), held("the order's next step", &order.step));
     }
     if let Some((until, why)) = issuer_hold(view) {

@@ -432,6 +432,8 @@ impl Ledger {
         }
         if let Some(id) = asked {
             self.settle(id);
+            // Twenty people who ask at once want one order, also when it comes to nothing.
+            self.settle_forces();
         }
         self.attempts = *attempt;
         (self.attempted, self.attempted_with) = (Some(*spec_digest), *settings);

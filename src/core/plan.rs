@@ -139,11 +139,14 @@ impl<'a> View<'a> {
         trouble.until(self.now).filter(|_| self.outlived(trouble).is_none())
     }
 
-    /// When a run began that outlives the hold of an earlier one.
+    /// Since when trouble is outlived by the run that looks at it, or by a clock that was wrong when it was set.
     pub(super) fn outlived(&self, trouble: &Trouble) -> Option<Timestamp> {
+        // A hold of the future begins anew whenever it is looked at: it would outlast any run and any daemon.
+        if trouble.hold.is_some_and(|hold| hold.set_at > self.now) {
+            return Some(self.horizon.began.unwrap_or(self.now));
+        }
         let hold = trouble.hold.filter(|hold| !hold.demanded)?;
-        // A hold of the future was set by a clock that was wrong, or is: it would outlast any run.
-        self.horizon.began.filter(|began| hold.set_at < *began || hold.set_at > self.now)
+        self.horizon.began.filter(|began| hold.set_at < *began)
     }
 
     pub(super) fn clock_suspect(&self) -> Option<Reason> {

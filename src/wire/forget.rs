@@ -3,11 +3,16 @@
 use super::{App, Watch};
 use crate::core::Horizon;
 use crate::disk::{Dir, DiskError};
-use crate::ports::{LockError, Locks};
+use crate::ports::{LockError, LockGuard, Locks};
 use crate::types::{CertName, Class, Failure};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is tried.
+const POLL: Duration = Duration::from_millis(100);
 
 impl App {
     /// The directories kept of `name` on this machine.
@@ -30,17 +35,32 @@ impl App {
         let places = self.kept(name);
         self.burst(std::slice::from_ref(name), Horizon { span: Duration::ZERO, issue: true, began: None }, watch)
             .await?;
-        let _lock = self.state.try_lock(name).map_err(|error| match error {
-            LockError::Held(_) => {
-                Failure::new(Class::Retry, "forget:locked", name.as_str(), "somebody else works on it just now")
-            }
-            LockError::Failed(failure) => failure,
-        })?;
+        let _lock = self.lock_patiently(name).await?;
         for place in &places {
             remove(place).map_err(|error| error.failure("forget"))?;
         }
+        self.index(|index| index.forget(name));
         self.leave_some(&[]);
         Ok(places)
+    }
+
+    /// Takes the lock once whoever has it is done: a daemon that looks at what it was is so in a moment.
+    async fn lock_patiently(&self, name: &CertName) -> Result<Box<dyn LockGuard>, Failure> {
+        let begun = Instant::now();
+        loop {
+            let holder = match self.state.try_lock(name) {
+                Ok(lock) => return Ok(lock),
+                Err(LockError::Failed(failure)) => return Err(failure),
+                Err(LockError::Held(holder)) => holder,
+            };
+            if begun.elapsed() >= PATIENCE {
+                let who = holder
+                    .map_or_else(|| "somebody else".to_owned(), |it| format!("process {} ({})", it.pid, it.command));
+                return Err(Failure::new(Class::Retry, "forget:locked", name.as_str(), format!("{who} works on it"))
+                    .advise("wait until it is done, then say it again"));
+            }
+            self.clock.sleep(POLL).await;
+        }
     }
 }
 

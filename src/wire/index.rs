@@ -101,11 +101,7 @@ impl Index {
     /// Remembers what a look came to, unless somebody else was at it or it could not be looked at. What another process has
     /// learned since from a longer journal stays.
     pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport, now: Timestamp) {
-        if self
-            .certificates
-            .get(name)
-            .is_some_and(|known| known.digest == digest && known.seq > report.facts.ledger.seq)
-        {
+        if self.is_newer(name, digest, report.facts.ledger.seq) {
             return;
         }
         // What is not live everywhere is gone on with by every run.
@@ -121,6 +117,11 @@ impl Index {
         let known =
             Known { digest, looked: Some(now), seq: report.facts.ledger.seq, wake: first(false), renew: first(true) };
         self.certificates.insert(name.clone(), known);
+    }
+
+    /// Whether what is remembered was learned, from the same configuration, from a journal that went on after `seq`.
+    fn is_newer(&self, name: &CertName, digest: Digest, seq: Seq) -> bool {
+        self.certificates.get(name).is_some_and(|known| known.digest == digest && known.seq > seq)
     }
 }
 
@@ -175,6 +176,20 @@ mod tests {
         index.started(at(1_000_000));
         index.started(at(100));
         assert_eq!(index.starts(), [at(100)]);
+    }
+
+    #[test]
+    fn who_looked_at_a_shorter_journal_does_not_overwrite_who_looked_at_a_longer_one() {
+        let name: CertName = "shop".parse().expect("name");
+        let known =
+            |seq| Known { digest: sha256(&[b"a"]), looked: Some(at(500)), seq: Seq(seq), wake: None, renew: None };
+        let index = Index { v: VERSION, starts: Vec::new(), certificates: BTreeMap::from([(name.clone(), known(9))]) };
+        let digest = sha256(&[b"a"]);
+        assert_eq!([8, 9, 10].map(|seq| index.is_newer(&name, digest, Seq(seq))), [true, false, false]);
+        assert!(
+            !index.is_newer(&name, sha256(&[b"b"]), Seq(3)),
+            "what was planned from another configuration says nothing"
+        );
     }
 
     #[test]

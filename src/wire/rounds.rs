@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const SCAN_EVERY: Duration = Duration::from_secs(60);
 /// What could not be finished, or not even be looked at, is tried again after this.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// A certificate that somebody else is at is tried again after this: mostly they are done within seconds.
-const LOCKED_AGAIN: Duration = Duration::from_secs(5);
+/// A certificate that somebody else is at is tried again after this: who dies at work rings no bell.
+const LOCKED_AGAIN: Duration = Duration::from_secs(2);
 /// How often a status is written while much happens.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How often a burst asks for more: also the pace of the watchdog, and of a clock that jumped being noticed.

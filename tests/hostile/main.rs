@@ -6,6 +6,7 @@
 mod bytes;
 mod ca_wire;
 mod daemon;
+mod peers;
 mod promises;
 #[path = "../rig/mod.rs"]
 mod rig;
