@@ -128,7 +128,7 @@ impl Registrar<'_> {
     fn location(&self, exchange: &Exchange) -> Result<String, Failure> {
         let missing = || Refusal::unreadable(exchange, "the account has no Location").failure;
         let url = exchange.location().ok_or_else(missing)?;
-        self.wire.check(&url)?;
+        self.wire.check_named(&url, &exchange.url)?;
         Ok(url)
     }
 }

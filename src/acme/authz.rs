@@ -50,11 +50,7 @@ pub(super) async fn fetch(ca: &AcmeCa, url: &str) -> Result<Vec<Authorization>, 
     let live = order::known(ca, &session, url).await?;
     let body = live.body.clone();
     ca.orders.keep(live);
-    let fetched: Vec<_> = stream::iter(&body.authorizations)
-        .map(async |url| (url, get(ca, &session, url).await))
-        .buffered(SIDE_BY_SIDE)
-        .collect()
-        .await;
+    let fetched = side_by_side(ca, &body.authorizations, async |url| get(ca, &session, url).await).await;
     let names: Vec<Identifier> = body.identifiers.iter().filter_map(|raw| raw.read(false)).collect();
     let thumbprint = session.key.thumbprint();
     fetched
@@ -69,19 +65,44 @@ pub(super) async fn fetch(ca: &AcmeCa, url: &str) -> Result<Vec<Authorization>, 
 /// Tells the CA that challenges can be checked.
 pub(super) async fn answer(ca: &AcmeCa, challenges: &[String]) -> Result<(), Failure> {
     let session = ca.session().await?;
-    let told: Vec<Result<(), Failure>> =
-        stream::iter(challenges).map(async |url| tell(ca, &session, url).await).buffered(SIDE_BY_SIDE).collect().await;
     // All are told before one failure is: the others need not wait for its next try.
-    told.into_iter().collect()
+    let told = side_by_side(ca, challenges, async |url| tell(ca, &session, url).await).await;
+    told.into_iter().try_for_each(|(_, told)| told.map_err(Failure::from))
+}
+
+/// Asks for each of `urls`, several at once. A passing failure ends it, and the next time one is asked for alone first: a CA in
+/// trouble is not asked for hundreds of names in vain.
+async fn side_by_side<'u, T>(
+    ca: &AcmeCa,
+    urls: &'u [String],
+    ask: impl AsyncFn(&'u String) -> Result<T, Refusal>,
+) -> Vec<(&'u String, Result<T, Refusal>)> {
+    let passing = |asked: &Result<T, Refusal>| {
+        asked.as_ref().is_err_and(|refusal| matches!(refusal.failure.class, Class::Retry | Class::HoldUntil))
+    };
+    let (first, rest) = urls.split_at(usize::from(ca.cautious.get()).min(urls.len()));
+    let mut done = Vec::with_capacity(urls.len());
+    for url in first {
+        done.push((url, ask(url).await));
+    }
+    let met = |done: &[(&String, Result<T, Refusal>)]| done.last().is_some_and(|(_, asked)| passing(asked));
+    if !met(&done) {
+        let mut answers = stream::iter(rest).map(async |url| (url, ask(url).await)).buffered(SIDE_BY_SIDE);
+        while let Some(answer) = answers.next().await {
+            done.push(answer);
+            if met(&done) {
+                break;
+            }
+        }
+    }
+    ca.cautious.set(met(&done));
+    done
 }
 
 /// Why an order is invalid: its challenges' errors, each with its identifier, else its own.
 pub(super) async fn why_invalid(ca: &AcmeCa, session: &Session, live: &Live, own: Option<Problem>) -> Failure {
-    let fetched: Vec<Result<RawAuthorization, Refusal>> = stream::iter(&live.body.authorizations)
-        .map(async |url| get(ca, session, url).await)
-        .buffered(SIDE_BY_SIDE)
-        .collect()
-        .await;
+    let fetched = side_by_side(ca, &live.body.authorizations, async |url| get(ca, session, url).await).await;
+    let fetched: Vec<Result<RawAuthorization, Refusal>> = fetched.into_iter().map(|(_, fetched)| fetched).collect();
     let problems: Vec<Problem> = fetched.iter().flatten().filter_map(RawAuthorization::problem).collect();
     let of = live.body.identifiers.len();
     let Some(worst) = problems.iter().max_by_key(|problem| problem.sorted(0).0) else {
@@ -111,7 +132,7 @@ async fn get(ca: &AcmeCa, session: &Session, url: &str) -> Result<RawAuthorizati
     session.post(&ca.wire, url, None).await?.json()
 }
 
-async fn tell(ca: &AcmeCa, session: &Session, url: &str) -> Result<(), Failure> {
+async fn tell(ca: &AcmeCa, session: &Session, url: &str) -> Result<(), Refusal> {
     let Err(refusal) = session.post(&ca.wire, url, Some(&json!({}))).await else { return Ok(()) };
     // A challenge that is no longer pending refuses to be told again, each CA in its own words: its status decides.
     if refusal.status < 500 && refusal.status >= 400 && refusal.status != 429 {
@@ -121,7 +142,7 @@ async fn tell(ca: &AcmeCa, session: &Session, url: &str) -> Result<(), Failure> 
             return Ok(());
         }
     }
-    Err(refusal.failure)
+    Err(refusal)
 }
 
 fn read(
@@ -154,7 +175,7 @@ fn read(
     let challenges = raw.challenges.iter().filter(|challenge| is_kind(&challenge.kind)).take(MAX_CHALLENGES);
     let challenges: Result<Vec<Challenge>, Failure> = challenges
         .map(|challenge| {
-            ca.wire.check(&challenge.url)?;
+            ca.wire.check_named(&challenge.url, url)?;
             let known = matches!(challenge.kind.as_str(), "http-01" | "dns-01" | "tls-alpn-01");
             if !is_token(&challenge.token) && (known || !challenge.token.is_empty()) {
                 let kind = &challenge.kind;

@@ -1,8 +1,8 @@
 //! The directory (RFC 8555 §7.1.1): where everything is, and what the CA offers.
 
 use super::problem::Refusal;
-use super::wire::{Exchange, Wire};
-use crate::net::http::{Plain, allowed};
+use super::wire::{Exchange, Wire, named};
+use crate::net::http::Plain;
 use crate::ports::Offers;
 use crate::types::{Failure, Printable};
 use bytes::Bytes;
@@ -68,7 +68,7 @@ impl Directory {
     fn read(exchange: &Exchange, plain: Plain) -> Result<Self, Failure> {
         let raw: Raw = exchange.json()?;
         for url in [&raw.new_nonce, &raw.new_account, &raw.new_order].into_iter().chain(&raw.renewal_info) {
-            allowed(url, plain)?;
+            named(url, &exchange.url, plain)?;
         }
         let for_library = json!({
             "newNonce": raw.new_nonce,

@@ -47,6 +47,8 @@ pub struct AcmeCa {
     directory: Shared<Directory>,
     session: Shared<Session>,
     orders: Orders,
+    /// Whether the last requests side by side met a passing failure.
+    cautious: Cell<bool>,
     /// When renewal information was last asked for in vain.
     silent_since: Cell<Option<Instant>>,
 }
@@ -72,6 +74,7 @@ impl AcmeCa {
             directory: Shared::new(DIRECTORY_FRESH),
             session: Shared::new(SESSION_FRESH),
             orders: Orders::default(),
+            cautious: Cell::new(false),
             silent_since: Cell::default(),
         })
     }

@@ -296,7 +296,7 @@ fn checked(wire: &Wire, exchange: &Exchange) -> Result<OrderBody, Refusal> {
         return Err(Refusal::unreadable(exchange, "it names more authorizations than identifiers"));
     }
     for url in body.authorizations.iter().chain([&body.finalize]).chain(&body.certificate) {
-        wire.check(url)?;
+        wire.check_named(url, &exchange.url)?;
     }
     Ok(body)
 }
@@ -327,10 +327,14 @@ fn profile<'a>(
     Err(failure)
 }
 
+/// Pebble's words for a predecessor that shares no name, and for one whose serial number begins with a zero digit, which it
+/// loses.
+const PEBBLES_WORDS: [&str; 2] = ["existing order", "for the given certificate"];
+
 /// What means that the order may be had without `replaces` (RFC 9773 §5: 409 on reuse; the others are seen in practice).
 fn refuses_replaces(refusal: &Refusal) -> bool {
     matches!(refusal.kind.as_str(), "alreadyReplaced" | "malformed")
         || matches!(refusal.status, 401 | 403 | 404 | 409)
-        // Pebble's word for a predecessor that shares no name.
-        || (refusal.kind == "serverInternal" && refusal.failure.message.as_str().contains("existing order"))
+        || (refusal.kind == "serverInternal"
+            && PEBBLES_WORDS.iter().any(|words| refusal.failure.message.as_str().contains(words)))
 }

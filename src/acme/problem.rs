@@ -23,6 +23,8 @@ pub(super) struct Problem {
     pub(super) detail: String,
     /// For which identifier, when it says so.
     pub(super) identifier: Option<String>,
+    /// The page that a person should open (RFC 8555 §7.3.3), when it names one.
+    pub(super) instance: Option<String>,
     /// Its parts, one level deep.
     pub(super) subproblems: Vec<Problem>,
 }
@@ -67,10 +69,16 @@ impl Refusal {
             None => no_problem(exchange),
         };
         let mut failure = failure.wait(exchange.retry_after());
-        for relation in ["help", "terms-of-service"] {
-            for link in header::links(&exchange.headers, relation) {
-                failure = failure.detail(format!("see {link}"));
-            }
+        let links = ["help", "terms-of-service"].map(|relation| header::links(&exchange.headers, relation));
+        for link in links.iter().flatten() {
+            failure = failure.detail(format!("see {link}"));
+        }
+        // What there is to read belongs to what is said first.
+        let page = problem.as_ref().and_then(|problem| problem.instance.as_ref());
+        let pages: Vec<&str> = page.into_iter().chain(links.iter().flatten()).map(String::as_str).collect();
+        if !pages.is_empty() {
+            let advice = format!("{} See {}", failure.advice, pages.join(" and "));
+            failure = failure.advise(advice.trim_start());
         }
         // A 503 or 429 that names a time is a minimum, whatever stands in its body.
         if failure.retry_after.is_some() && failure.class == Class::Retry && matches!(exchange.status, 429 | 503) {
@@ -79,13 +87,23 @@ impl Refusal {
         Self { failure, kind: problem.unwrap_or_default().kind, status: exchange.status, location: None }
     }
 
+    /// A success whose JSON cannot be read.
+    pub(super) fn bad_json(exchange: &Exchange, error: &serde_json::Error) -> Self {
+        Self::no_json(exchange, &format!("its JSON cannot be read ({error})"))
+    }
+
+    /// A success whose body is not the JSON object that should be there.
+    pub(super) fn no_json(exchange: &Exchange, why: &str) -> Self {
+        Self::unreadable(exchange, &instead_of_json(&exchange.body, why))
+    }
+
     /// A success that cannot be read.
     pub(super) fn unreadable(exchange: &Exchange, why: &str) -> Self {
         let failure = Failure::new(
             Class::Retry,
             "acme:unreadable",
             &exchange.url,
-            format!("the reply ({}) is not what ACME sends here: {why}", exchange.status),
+            format!("the reply (HTTP {}) is not what ACME sends here: {why}", exchange.status),
         )
         .advise("Check that this is the CA's directory and that no proxy or portal answers in its place.")
         .detail(snippet(&exchange.body));
@@ -107,6 +125,7 @@ impl Problem {
             kind: clean_kind(kind),
             detail: detail.to_owned(),
             identifier: value.pointer("/identifier/value").and_then(Value::as_str).map(str::to_owned),
+            instance: Some(text("instance")).filter(|url| url.starts_with("https://")).map(str::to_owned),
             subproblems: subproblems
                 .iter()
                 .take(MAX_SUBPROBLEMS)
@@ -220,6 +239,9 @@ impl Problem {
 /// An error status without a problem document: a proxy, a load balancer, a portal.
 fn no_problem(exchange: &Exchange) -> Failure {
     let status = exchange.status;
+    if matches!(status, 300..=399) {
+        return redirect(exchange);
+    }
     let class = if status >= 500 || matches!(status, 408 | 425 | 429) { Class::Retry } else { Class::Operator };
     Failure::new(
         class,
@@ -229,6 +251,30 @@ fn no_problem(exchange: &Exchange) -> Failure {
     )
     .advise("Check the directory's URL and any proxy on the way.")
     .detail(snippet(&exchange.body))
+}
+
+/// A redirect of a signed request: the signature is for one URL (RFC 8555 §6.4).
+fn redirect(exchange: &Exchange) -> Failure {
+    let status = exchange.status;
+    let class = if matches!(status, 302 | 303 | 307) { Class::Retry } else { Class::Operator };
+    let to = exchange.location().unwrap_or_else(|| "nowhere".to_owned());
+    Failure::new(
+        class,
+        format!("acme:http{status}"),
+        &exchange.url,
+        format!("HTTP {status} redirects to {to}, and what is signed for one URL is sent to no other"),
+    )
+    .advise("If the CA has moved, set `directory` to its new URL; else something before the CA answered.")
+    .detail(snippet(&exchange.body))
+}
+
+/// What stands where a JSON object should be.
+fn instead_of_json(body: &[u8], why: &str) -> String {
+    match body.trim_ascii_start() {
+        [] => "it is empty".to_owned(),
+        [b'<', ..] => "it is a web page".to_owned(),
+        _ => why.to_owned(),
+    }
 }
 
 fn snippet(body: &[u8]) -> String {

@@ -73,8 +73,17 @@ impl Exchange {
 
     /// The body as JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Refusal> {
-        serde_json::from_slice(&self.body).map_err(|error| Refusal::unreadable(self, &error.to_string()))
+        serde_json::from_slice(&self.body).map_err(|error| Refusal::bad_json(self, &error))
     }
+}
+
+/// Checks a URL that the CA named in its reply at `place`.
+pub(super) fn named(url: &str, place: &str, plain: Plain) -> Result<(), Failure> {
+    allowed(url, plain).map(|_| ()).map_err(|refused| {
+        let message = format!("the CA names {url}: {}", refused.message);
+        Failure::new(refused.class, refused.code, place, message)
+            .advise("Check that `directory` is the CA's own; if it is, report this to the CA.")
+    })
 }
 
 /// How often a request was sent, and since when.
@@ -114,7 +123,12 @@ impl Wire {
         self.plain
     }
 
-    /// Checks a URL that the CA named, before anything is signed for it.
+    /// Checks a URL that the CA named in its reply at `place`, before anything is signed for it.
+    pub(super) fn check_named(&self, url: &str, place: &str) -> Result<(), Failure> {
+        named(url, place, self.plain)
+    }
+
+    /// Checks a URL before anything is signed for it.
     pub(super) fn check(&self, url: &str) -> Result<(), Failure> {
         allowed(url, self.plain).map(|_| ())
     }
@@ -270,7 +284,8 @@ async fn recorded<T>(
         (_, Some(Err(failure))) => Err(failure.into()),
         (_, Some(Ok(exchange))) if exchange.refused() => Err(Refusal::read(&exchange)),
         (Ok(made), Some(Ok(exchange))) => Ok((made, exchange)),
-        (Err(error), Some(Ok(exchange))) => Err(Refusal::unreadable(&exchange, &error.to_string())),
+        (Err(instant_acme::Error::Json(error)), Some(Ok(exchange))) => Err(Refusal::bad_json(&exchange, &error)),
+        (Err(error), Some(Ok(exchange))) => Err(Refusal::no_json(&exchange, &error.to_string())),
         (Err(error), None) => Err(without_exchange(&error.to_string()).into()),
         (Ok(_), None) => Err(without_exchange("nothing was sent").into()),
     }

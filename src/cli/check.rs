@@ -35,7 +35,7 @@ pub(super) fn check(context: &Context, typed: &Check) -> Result<u8, Stop> {
         Ok(None) => report::unknown(uptime(), context.whereabouts().every.unwrap_or(DAY)),
         Err(Stop::Failed(failure)) => Checked {
             level: Level::Unknown,
-            summary: report::failure("", &failure),
+            summary: report::failure("", &failure, None),
             perfdata: String::new(),
             lines: Vec::new(),
         },

@@ -141,7 +141,7 @@ impl<'a> Desk<'a> {
             if let Some(app) = self.anew.take() {
                 match Rounds::new(app, self.context.watch()) {
                     Ok(fresh) => rounds = fresh,
-                    Err(problem) => said::failure(self.context.screen, "", &problem),
+                    Err(problem) => said::failure(self.context.screen, "", &problem, None),
                 }
             }
             if rounds.due().is_empty() {
@@ -152,7 +152,7 @@ impl<'a> Desk<'a> {
                 Ok(()) => self.attend(self.ping(rounds.app())).await,
                 Err(problem) => {
                     if self.said.borrow_mut().is_news(&problem.to_string()) {
-                        said::failure(self.context.screen, "", &problem);
+                        said::failure(self.context.screen, "", &problem, None);
                     }
                     self.attend(self.pause(TRY_AGAIN)).await;
                 }

@@ -99,7 +99,7 @@ fn told(screen: Screen, stop: &Stop) -> u8 {
             CONFIG
         }
         Stop::Failed(failure) => {
-            said::failure(screen, "", failure);
+            said::failure(screen, "", failure, None);
             exit_of_failure(failure)
         }
     }

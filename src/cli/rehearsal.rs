@@ -35,12 +35,12 @@ pub(super) fn dry_run(context: &Context, typed: &Renew) -> Result<u8, Stop> {
     let screen = context.screen;
     for certificate in &rehearsal.came.certificates {
         for trouble in &certificate.troubles {
-            said::failure(screen, certificate.name.as_str(), trouble);
+            said::failure(screen, certificate.name.as_str(), trouble, None);
         }
     }
     for tried in &rehearsal.nodes {
         if let Err(failure) = &tried.result {
-            said::failure(screen, tried.node.as_str(), failure);
+            said::failure(screen, tried.node.as_str(), failure, None);
         }
     }
     if screen.json {

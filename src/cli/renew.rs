@@ -60,7 +60,7 @@ fn request(context: &Context, app: &App, names: &[CertName], ask: &Ask, wait: bo
     let screen = context.screen;
     let came = block_on(app.ask(names, ask, wait, &context.watch()))?;
     let exit = came.exit();
-    said::troubles(screen, app, &came);
+    said::troubles(screen, app, &came, &came.certificates);
     if !came.locked.is_empty() {
         screen.say("the request is kept: whoever is at work does it, or the next run");
     }

@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context, typed: &Run) -> Result<u8, Stop> {
     let done = block_on(app.run(&context.watch()))?;
     let changed = typed.detailed_exitcode && done.came.changed;
     let exit = if changed { highest([done.exit, CHANGED]) } else { done.exit };
-    said::troubles(screen, &app, &done.came);
+    said::troubles(screen, &app, &done.came, &done.all);
     said::closing(screen, &done.all);
     if screen.json {
         screen.json(&Document::new(&done.came, &done.all, exit))?;

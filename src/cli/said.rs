@@ -1,7 +1,7 @@
 //! How commands that work say what came of it.
 
 use super::screen::Screen;
-use crate::report::{self, CertificateStatus, Page, failure_lines, headline};
+use crate::report::{self, CertificateStatus, NextStatus, Page, failure_lines, headline};
 use crate::types::{CertName, Failure, Printable, humane};
 use crate::wire::{App, Came};
 use serde::Serialize;
@@ -40,34 +40,56 @@ impl<'a> Document<'a> {
 }
 
 /// A failure: one line for a log, a paragraph for whoever watches, everything when more was asked for.
-pub(super) fn failure(screen: Screen, who: &str, failure: &Failure) {
+/// `next` says when it is tried again.
+pub(super) fn failure(screen: Screen, who: &str, failure: &Failure, next: Option<&str>) {
     if screen.log_json {
-        tracing::error!(certificate = who, code = failure.code, advice = %failure.advice, "{failure}");
+        tracing::error!(certificate = who, code = failure.code, advice = %failure.advice, next, "{failure}");
         return;
     }
     if screen.volume <= 0 && !screen.watched {
-        return screen.say(&format!("everleaf: {}", report::failure(who, failure)));
+        return screen.say(&format!("everleaf: {}", report::failure(who, failure, next)));
     }
     let mut page = Page::new(screen.width, screen.talk_paint);
     let who = if who.is_empty() { "everleaf" } else { who };
     failure_lines(&mut page, &format!("{who}: "), failure, screen.volume > 0);
+    if let Some(next) = next {
+        page.hang("    ", next);
+    }
     screen.say(page.finish().trim_end());
 }
 
 /// What stands in the way of each certificate.
 fn each<'a>(
     certificates: impl Iterator<Item = &'a CertificateStatus>,
-) -> impl Iterator<Item = (&'a CertName, &'a Failure)> {
-    certificates.flat_map(|certificate| certificate.troubles.iter().map(|trouble| (&certificate.name, trouble)))
+) -> impl Iterator<Item = (&'a CertificateStatus, &'a Failure)> {
+    certificates.flat_map(|certificate| certificate.troubles.iter().map(move |trouble| (certificate, trouble)))
+}
+
+/// A failure, what it stands in the way of, and the first wait it led to.
+struct Cause<'a> {
+    names: Vec<&'a CertName>,
+    failure: &'a Failure,
+    hold: Option<&'a NextStatus>,
+}
+
+impl Cause<'_> {
+    fn say(&self, screen: Screen) {
+        let next = self.hold.map(|hold| report::next_try(self.failure, hold, &self.names));
+        failure(screen, &names_of(&self.names), self.failure, next.as_deref());
+    }
 }
 
 /// The certificates that one and the same failure stands in the way of: a CA that is down is told of once.
-fn causes<'a>(troubles: impl Iterator<Item = (&'a CertName, &'a Failure)>) -> Vec<(Vec<&'a CertName>, &'a Failure)> {
-    let mut causes: Vec<(Vec<&CertName>, &Failure)> = Vec::new();
-    for (name, trouble) in troubles {
-        match causes.iter_mut().find(|(_, known)| *known == trouble) {
-            Some((names, _)) => names.push(name),
-            None => causes.push((vec![name], trouble)),
+fn causes<'a>(troubles: impl Iterator<Item = (&'a CertificateStatus, &'a Failure)>) -> Vec<Cause<'a>> {
+    let mut causes: Vec<Cause<'a>> = Vec::new();
+    for (certificate, failure) in troubles {
+        let (name, hold) = (&certificate.name, certificate.hold.as_ref());
+        match causes.iter_mut().find(|cause| cause.failure == failure) {
+            Some(cause) => {
+                cause.names.push(name);
+                cause.hold = cause.hold.into_iter().chain(hold).min_by_key(|hold| hold.at);
+            }
+            None => causes.push(Cause { names: vec![name], failure, hold }),
         }
     }
     causes
@@ -101,12 +123,12 @@ impl Once {
 
 /// What stands in the way of these and was not said lately.
 pub(super) fn news(screen: Screen, once: &mut Once, fresh: &[CertificateStatus]) {
-    let mut is_news = |(name, trouble): &(&CertName, &Failure)| {
-        once.is_news(&format!("{name} {} {} {}", trouble.code, trouble.place, trouble.message))
+    let mut is_news = |(certificate, trouble): &(&CertificateStatus, &Failure)| {
+        once.is_news(&format!("{} {} {} {}", certificate.name, trouble.code, trouble.place, trouble.message))
     };
     let troubles: Vec<_> = each(fresh.iter()).filter(|it| is_news(it)).collect();
-    for (names, trouble) in causes(troubles.into_iter()) {
-        failure(screen, &names_of(&names), trouble);
+    for cause in causes(troubles.into_iter()) {
+        cause.say(screen);
     }
 }
 
@@ -120,13 +142,15 @@ fn names_of(names: &[&CertName]) -> String {
     }
 }
 
-/// What stands in the way of each certificate, who was in the way, what was refused.
-pub(super) fn troubles(screen: Screen, app: &App, came: &Came) {
+/// What stands in the way of each of `certificates`, who was in the way, what was refused.
+pub(super) fn troubles(screen: Screen, app: &App, came: &Came, certificates: &[CertificateStatus]) {
     // What stands in the way of one that somebody else is at may be gone in a moment.
     let busy = |name: &CertName| came.locked.iter().any(|(locked, _)| locked == name);
-    let mine = came.certificates.iter().filter(|it| !busy(&it.name));
-    for (names, trouble) in causes(each(mine)) {
-        failure(screen, &names_of(&names), trouble);
+    // What is held back was not looked at again, and has its part in the exit code all the same.
+    let looked = |name: &CertName| came.certificates.iter().any(|it| it.name == *name);
+    let mine = certificates.iter().filter(|it| !busy(&it.name) && (it.exit != 0 || looked(&it.name)));
+    for cause in causes(each(mine)) {
+        cause.say(screen);
     }
     let now = app.now();
     for (name, holder) in &came.locked {

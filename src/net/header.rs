@@ -60,9 +60,14 @@ fn text<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// An IMF-fixdate (RFC 9110 §5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// A date in any of the forms that a recipient must take (RFC 9110 §5.6.7): an IMF-fixdate such as `Sun, 06 Nov 1994 08:49:37
+/// GMT`, and the obsolete `Sunday, 06-Nov-94 08:49:37 GMT` (RFC 850) and `Sun Nov  6 08:49:37 1994` (asctime).
 fn instant(text: &str) -> Option<i64> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp().as_second())
+    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let read = |form: &&str| jiff::civil::DateTime::strptime(form, text).ok();
+    let utc = FORMS.iter().find_map(read)?.to_zoned(jiff::tz::TimeZone::UTC);
+    // The last day of the year 9999 is beyond what can be counted, and is written all the same.
+    Some(utc.map_or(i64::MAX, |utc| utc.timestamp().as_second()))
 }
 
 #[cfg(test)]
@@ -86,6 +91,10 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT")]), Some(60), "by our clock");
         let dated = [("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT"), ("date", "Sun, 06 Nov 1994 08:50:07 GMT")];
         assert_eq!(wait(&dated), Some(30), "by the server's clock");
+        let end = wait(&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")]);
+        assert_eq!(end, Some(LONGEST_WAIT.as_secs()), "the end of time");
+        assert_eq!(wait(&[("retry-after", "Sunday, 06-Nov-94 08:50:37 GMT")]), Some(60), "RFC 850");
+        assert_eq!(wait(&[("retry-after", "Sun Nov  6 08:50:37 1994")]), Some(60), "asctime");
         assert_eq!(wait(&[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), Some(0), "past");
         assert_eq!(wait(&[("retry-after", "99999999999999999999999")]), Some(LONGEST_WAIT.as_secs()));
         let without_clock = |pairs: &[(&'static str, &str)]| retry_after(&headers(pairs), None);

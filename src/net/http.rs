@@ -3,13 +3,13 @@
 //! It never follows a redirect of anything but a GET (a JWS and a webhook are signed for one URL), decompresses nothing,
 //! and takes its proxy from the environment, except for loopback addresses.
 
-use crate::types::{Class, Failure, humane};
+use super::trouble::{self, chain, failure};
+use crate::types::{Class, Failure};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, header};
 use reqwest::{Client, Url};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
-use std::error::Error;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -113,9 +113,8 @@ impl Http {
     pub async fn send(&self, request: Request) -> Result<Reply, Failure> {
         let place = request.url.clone();
         let limit = self.options.request;
-        tokio::time::timeout(limit, self.exchange(request)).await.unwrap_or_else(|_| {
-            Err(Failure::new(Class::Retry, "net:timeout", place, format!("no complete reply within {}", humane(limit))))
-        })
+        let outcome = tokio::time::timeout(limit, self.exchange(request)).await;
+        outcome.unwrap_or_else(|_| Err(trouble::too_slow(&place, &self.options)))
     }
 
     async fn exchange(&self, mut request: Request) -> Result<Reply, Failure> {
@@ -128,15 +127,49 @@ impl Http {
                 .body(request.body.clone())
                 .send()
                 .await
-                .map_err(|error| failure(&url, &error))?;
+                .map_err(|error| failure(&url, &error, &self.options))?;
             let target = sent.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
             let follow = request.method == Method::GET && matches!(sent.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             match target.filter(|_| follow).and_then(|target| url.join(target).ok()) {
-                Some(next) => request.url = next.into(),
-                None => return read(url, sent, request.limit).await,
+                Some(next) => request.url = self.onward(&url, &next)?.into(),
+                None => return self.read(url, sent, request.limit).await,
             }
         }
-        Err(Failure::new(Class::Retry, "net:redirects", request.url, format!("more than {REDIRECTS} redirects")))
+        Err(Failure::new(Class::Retry, "net:redirects", request.url, format!("more than {REDIRECTS} redirects"))
+            .advise("Check the URL and what answers on the way to it."))
+    }
+
+    /// Where a GET is redirected to, if it may be asked. It is not the operator who named that URL.
+    fn onward(&self, from: &Url, to: &Url) -> Result<Url, Failure> {
+        allowed(to.as_str(), self.options.plain).map_err(|refused| {
+            let message = format!("it redirects to {to}, and {}", refused.message);
+            Failure::new(Class::Retry, "net:redirects", from.as_str(), message)
+                .advise("Check the URL and what answers on the way to it.")
+        })
+    }
+
+    async fn read(&self, url: Url, mut sent: reqwest::Response, limit: usize) -> Result<Reply, Failure> {
+        let too_large = || {
+            Failure::new(
+                Class::Retry,
+                "net:tooLarge",
+                url.as_str(),
+                format!("the reply is larger than the {} KiB that are read", limit >> 10),
+            )
+            .advise("Something other than the expected server may be answering at this URL.")
+        };
+        if sent.content_length().is_some_and(|length| length > limit as u64) && sent.status().as_u16() != 304 {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = sent.chunk().await.map_err(|error| failure(&url, &error, &self.options))? {
+            if body.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = std::mem::take(sent.headers_mut());
+        Ok(Reply { status: sent.status().as_u16(), headers, body: body.freeze(), url: url.into() })
     }
 
     fn client(&self, url: &Url) -> Result<&Client, Failure> {
@@ -162,19 +195,20 @@ pub fn allowed(url: &str, plain: Plain) -> Result<Url, Failure> {
         return Err(refused("it holds spaces, control characters or letters beyond ASCII"));
     }
     let parsed = Url::parse(url).map_err(|error| refused(&error.to_string()))?;
-    if parsed.host_str().is_none_or(str::is_empty) || !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(refused("it names no host, or carries credentials"));
-    }
     let plain_allowed = match plain {
         Plain::Never => false,
         Plain::Loopback => is_loopback(&parsed),
         Plain::Anywhere => true,
     };
     match parsed.scheme() {
-        "https" => Ok(parsed),
-        "http" if plain_allowed => Ok(parsed),
-        _ => Err(refused("it is not https")),
+        "https" => {}
+        "http" if plain_allowed => {}
+        _ => return Err(refused("it is not https")),
     }
+    if parsed.host_str().is_none_or(str::is_empty) || !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(refused("it names no host, or carries credentials"));
+    }
+    Ok(parsed)
 }
 
 /// Whether a URL's host is a loopback address or `localhost`.
@@ -183,25 +217,6 @@ pub fn is_loopback(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.parse::<IpAddr>().map_or_else(|_| bare == "localhost" || bare.ends_with(".localhost"), |ip| ip.is_loopback())
-}
-
-async fn read(url: Url, mut sent: reqwest::Response, limit: usize) -> Result<Reply, Failure> {
-    let too_large = || {
-        Failure::new(Class::Retry, "net:tooLarge", url.as_str(), format!("the reply is larger than {limit} octets"))
-            .advise("Something other than the expected server may be answering at this URL.")
-    };
-    if sent.content_length().is_some_and(|length| length > limit as u64) && sent.status().as_u16() != 304 {
-        return Err(too_large());
-    }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = sent.chunk().await.map_err(|error| failure(&url, &error))? {
-        if body.len() + chunk.len() > limit {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let headers = std::mem::take(sent.headers_mut());
-    Ok(Reply { status: sent.status().as_u16(), headers, body: body.freeze(), url: url.into() })
 }
 
 fn build(options: &Options, direct: bool) -> Result<Client, Failure> {
@@ -246,53 +261,6 @@ fn tls(options: &Options) -> Result<ClientConfig, Failure> {
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
-}
-
-fn failure(url: &Url, error: &reqwest::Error) -> Failure {
-    let why = chain(error);
-    let tls = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
-    let (class, code, message, advice) = match tls {
-        Some(rustls::Error::InvalidCertificate(_)) => (
-            Class::Operator,
-            "net:tls",
-            format!("the server's own certificate is not trusted: {why}"),
-            "For a private CA name its root as `ca_bundle`; else check the clock and who answers at this address.",
-        ),
-        Some(_) => (Class::Retry, "net:tls", format!("TLS failed: {why}"), ""),
-        None if error.is_timeout() => (Class::Retry, "net:timeout", format!("timed out: {why}"), ""),
-        None if error.is_dns() => (
-            Class::Retry,
-            "net:dns",
-            format!("the host's address cannot be found: {why}"),
-            "Check the host name and this machine's resolvers.",
-        ),
-        None if error.is_connect() => (
-            Class::Retry,
-            "net:connect",
-            format!("cannot connect: {why}"),
-            "Check the route, the firewall, and HTTPS_PROXY if there is one.",
-        ),
-        None => (Class::Retry, "net:closed", format!("the connection was lost before the whole reply came: {why}"), ""),
-    };
-    Failure::new(class, code, url.as_str(), message).advise(advice)
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let error: &'a (dyn Error + 'static) = *error;
-        // An I/O error's source is that of the error it carries: without this, the carried one would be skipped.
-        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-            Some(carried) => Some(carried as _),
-            None => error.source(),
-        }
-    })
-}
-
-/// The innermost causes say why; reqwest's own words only repeat the URL.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut words: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
-    words.dedup();
-    if words.is_empty() { error.to_string() } else { words.join(": ") }
 }
 
 #[cfg(test)]

@@ -3,3 +3,4 @@
 pub mod dns;
 pub mod header;
 pub mod http;
+mod trouble;

@@ -183,7 +183,7 @@ fn judge(
     let why = certificate
         .troubles
         .first()
-        .map_or_else(|| format!("{name}: {}", certificate.stage), |trouble| failure(name.as_str(), trouble));
+        .map_or_else(|| format!("{name}: {}", certificate.stage), |trouble| failure(name.as_str(), trouble, None));
     let mut found = Vec::new();
     match certificate.outcome {
         Said::Danger => found.push((Level::Critical, why)),

@@ -60,6 +60,7 @@ pub fn certificate(spec: &Spec, looked: &Looked<'_>) -> CertificateStatus {
         ari_explanation: info.and_then(|info| info.explanation.clone()),
         renewal: looked.plan.wakes.iter().find(|wake| renews(&wake.why)).map(next),
         next: looked.plan.wakes.iter().find(|wake| wake.why != Reason::Routine).map(next),
+        hold: looked.plan.wakes.iter().find(|wake| wake.kind == WakeKind::Hold).map(next),
         order: ledger.order.as_ref().map(order),
         nodes: configured.map(|it| it.nodes.iter().map(|name| node(ledger, name)).collect()).unwrap_or_default(),
         endpoints: configured.map(|it| endpoints(it, looked.facts, wanted)).unwrap_or_default(),

@@ -133,6 +133,9 @@ pub struct CertificateStatus {
     pub renewal: Option<NextStatus>,
     /// What comes next.
     pub next: Option<NextStatus>,
+    /// The wait after trouble or a limit that ends first.
+    #[serde(default)]
+    pub hold: Option<NextStatus>,
     /// The open order.
     pub order: Option<OrderStatus>,
     /// The nodes, in their order.
@@ -354,6 +357,7 @@ pub(super) mod samples {
             ari_explanation: None,
             next: renewal.clone(),
             renewal,
+            hold: None,
             order: None,
             nodes: vec![node("edge1"), node("edge2")],
             endpoints: vec![endpoint("edge1", "10.0.0.1:443"), endpoint("edge2", "10.0.0.2:443")],

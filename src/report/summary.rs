@@ -1,15 +1,36 @@
 //! A failure in words, and a run in one line.
 
 use super::page::{Page, Paint};
-use super::status::{CertificateStatus, Said};
-use crate::types::{Failure, Printable, humane};
+use super::status::{CertificateStatus, NextStatus, Said};
+use crate::types::{CertName, Class, Failure, Printable, humane};
 
-/// A failure on one line: what, where, why, what to do.
+/// A failure on one line: what, where, why, what to do, and `next`, when it is tried again.
 #[must_use]
-pub fn failure(who: &str, failure: &Failure) -> String {
+pub fn failure(who: &str, failure: &Failure, next: Option<&str>) -> String {
     let who = if who.is_empty() || who == failure.place.as_str() { String::new() } else { format!("{who}: ") };
     let advice = if failure.advice.is_empty() { String::new() } else { format!("; {}", failure.advice) };
-    format!("{who}{failure}{advice} [{}]", failure.code)
+    let said = format!("{who}{failure}{advice}");
+    match next {
+        None => format!("{said} [{}]", failure.code),
+        Some(next) => format!("{}; {next} [{}]", said.trim_end_matches('.'), failure.code),
+    }
+}
+
+/// When the certificates that `failure` stands in the way of are tried again: after their first `hold`, or sooner when a
+/// person who has mended what the CA or the network refused asks for it.
+#[must_use]
+pub fn next_try(failure: &Failure, hold: &NextStatus, names: &[&CertName]) -> String {
+    let for_people = matches!(failure.class, Class::Operator | Class::Spec);
+    let asked_for = ["acme:", "net:"].iter().any(|prefix| failure.code.starts_with(prefix));
+    let sooner = match names {
+        [name] if for_people && asked_for => format!(", or at once by `everleaf renew {name}`"),
+        [_, ..] if for_people && asked_for => ", or at once by `everleaf renew NAME`".to_owned(),
+        _ => String::new(),
+    };
+    match failure.retry_after {
+        Some(wait) if !wait.is_zero() => format!("not tried again before {}, as the other side asks", hold.at),
+        _ => format!("tried again by the first run after {}{sooner}", hold.at),
+    }
 }
 
 /// A failure on a page: the place and what happened after `lead`, then what to do, then, when `whole`, its particulars.
@@ -59,16 +80,25 @@ pub fn headline(certificates: &[CertificateStatus], paint: Paint) -> String {
 mod tests {
     use super::super::status::samples;
     use super::*;
-    use crate::types::Class;
+    use crate::types::Timestamp;
+    use std::time::Duration;
 
     #[test]
     fn one_line_says_what_where_why_and_what_to_do() {
         let broken = Failure::new(Class::Retry, "hook:exit", "edge2", "the reload command exited with 1")
             .advise("run it by hand");
         assert_eq!(
-            failure("shop", &broken),
+            failure("shop", &broken, None),
             "shop: edge2: the reload command exited with 1; run it by hand [hook:exit]"
         );
+        let next = NextStatus { at: Timestamp::from_secs(1_795_341_600), held: true, why: Printable::default() };
+        assert_eq!(
+            failure("shop", &broken, Some(&next_try(&broken, &next, &[]))),
+            "shop: edge2: the reload command exited with 1; run it by hand; tried again by the first run after \
+             2026-11-22T10:00:00Z [hook:exit]"
+        );
+        let asked = broken.wait(Some(Duration::from_secs(9)));
+        assert_eq!(next_try(&asked, &next, &[]), "not tried again before 2026-11-22T10:00:00Z, as the other side asks");
     }
 
     #[test]

@@ -131,7 +131,8 @@ async fn html_instead_of_a_problem_keeps_its_status() {
         (503, None, Class::Retry),
         (502, None, Class::Retry),
         (403, None, Class::Operator),
-        (307, None, Class::Operator),
+        (307, None, Class::Retry),
+        (308, None, Class::Operator),
     ] {
         with_ca(at("/order", usize::MAX, move || html(status, wait)), async |ca, fake| {
             let failure = ca.open_order(&order(&NAMES)).await.expect_err("refused");

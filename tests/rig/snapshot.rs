@@ -22,12 +22,15 @@ pub(crate) fn snapshot(place: &str, said: &str) {
     assert!(said == expected, "{place}: these words are expected:\n{expected}\nand these were said:\n{said}");
 }
 
-/// `text` without what differs from run to run: loopback addresses, times, long digests, process ids.
+/// `text` without what differs from run to run: loopback addresses, times, tokens in URLs, long digests,
+/// process ids.
 pub(crate) fn without_chance(text: &str) -> String {
-    const CHANCES: [(&str, &str); 5] = [
+    const CHANCES: [(&str, &str); 7] = [
         (r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( ?Z| UTC|[+-]\d{2}:\d{2})?", "TIME"),
+        (r"/[A-Za-z0-9_-]{43}\b", "/TOKEN"),
         (r"\b127(\.\d{1,3}){3}:\d+\b", "HERE:PORT"),
         (r"\b127(\.\d{1,3}){3}\b", "HERE"),
+        (r"\blocalhost:\d+\b", "localhost:PORT"),
         (r"\b[0-9a-fA-F]{16,}\b", "DIGEST"),
         (r"\b(pid|process) \d+\b", "$1 PID"),
     ];

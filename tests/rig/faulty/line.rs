@@ -19,7 +19,7 @@ pub(crate) enum Line {
     Refused,
     /// RST as soon as the client has said something.
     Reset,
-    /// FIN at once.
+    /// FIN as soon as the client has said something.
     Closed,
     /// Not a word.
     Silent,
@@ -65,8 +65,10 @@ impl Configs {
 fn made(names: &[&str], expired: bool) -> (String, String) {
     let key = rcgen::KeyPair::generate().expect("a P-256 key");
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let mut params = rcgen::CertificateParams::new(names).expect("valid names");
+    let mut params = rcgen::CertificateParams::new(names.clone()).expect("valid names");
     params.is_ca = rcgen::IsCa::ExplicitNoCa;
+    // A name of its own: a root of the same name but another key would be a forgery, which is another failure.
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("{} expired={expired}", names.join(" ")));
     if expired {
         (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
     }
@@ -109,7 +111,8 @@ pub(super) fn meet(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             reset(&stream)
         }
         Line::Silent => io::copy(&mut &stream, &mut io::sink()).map(|_| ()),
-        Line::Closed | Line::Refused => Ok(()),
+        Line::Closed => hello(&stream),
+        Line::Refused => Ok(()),
     }
 }
 

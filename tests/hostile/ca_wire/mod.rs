@@ -1,0 +1,280 @@
+//! A CA that misbehaves on the wire: what comes of it, how much is asked of the CA meanwhile, and what people read.
+//!
+//! Each case begins with a certificate that is live and a configuration that wants another one, meets one fault, and is then
+//! let go on.
+
+mod connections;
+mod limits;
+mod replies;
+mod shapes;
+
+use crate::rig::scene::{Ran, Scene};
+use crate::rig::{Fault, FaultyCa, Kind, PebbleOptions, Times, Validation, run, snapshot};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Waits of everleaf's own in these tests, so that a silent CA costs a second or two.
+const LIMITS: &str = "limits: { connect: 1s, request: 2s }\n";
+/// With these limits no case takes longer, on a busy machine: directory, ARI and one step, each until its time limit.
+const WITHIN: Duration = Duration::from_secs(40);
+/// 10 + 3 × names of an order (two names here).
+const REQUESTS: usize = 16;
+/// Where the certificate lies that must not be touched.
+const LIVE: [&str; 3] = ["live/shop/fullchain.pem", "live/shop/privkey.pem", "live/shop/bundle.pem"];
+
+/// What the run after the fault does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It needs nothing: the run with the fault came to its end.
+    Renewed,
+    /// Asked for by a person, it goes on and ends with the new certificate.
+    GoesOn,
+    /// It keeps to what the CA asked for: nothing is asked of the CA before, not even with `--force`.
+    Waits,
+}
+
+/// One fault, and what is to come of it.
+struct Case {
+    name: &'static str,
+    faults: Box<dyn Fn(&FaultyCa) + Send + Sync>,
+    exit: i32,
+    /// What the message must name.
+    says: &'static [&'static str],
+    /// The most requests it may take.
+    requests: usize,
+    then: Then,
+    /// Whether the account is made anew.
+    new_account: bool,
+}
+
+impl Case {
+    /// A passing failure: state is kept, and the next run goes on.
+    fn passing(
+        name: &'static str,
+        says: &'static [&'static str],
+        faults: impl Fn(&FaultyCa) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            faults: Box::new(faults),
+            exit: 75,
+            says,
+            requests: REQUESTS,
+            then: Then::GoesOn,
+            new_account: false,
+        }
+    }
+
+    /// With so many requests at most.
+    fn asks(self, requests: usize) -> Self {
+        Self { requests, ..self }
+    }
+
+    /// With an account that is made anew.
+    fn new_account(self) -> Self {
+        Self { new_account: true, ..self }
+    }
+
+    /// With another exit code.
+    fn exits(self, exit: i32) -> Self {
+        Self { exit, ..self }
+    }
+
+    /// A person is needed.
+    fn operator(
+        name: &'static str,
+        says: &'static [&'static str],
+        faults: impl Fn(&FaultyCa) + Send + Sync + 'static,
+    ) -> Self {
+        Self { exit: 1, ..Self::passing(name, says, faults) }
+    }
+
+    /// Not even noticed.
+    fn harmless(name: &'static str, faults: impl Fn(&FaultyCa) + Send + Sync + 'static) -> Self {
+        Self { exit: 0, then: Then::Renewed, ..Self::passing(name, &[], faults) }
+    }
+
+    /// The CA named a time.
+    fn limit(
+        name: &'static str,
+        says: &'static [&'static str],
+        faults: impl Fn(&FaultyCa) + Send + Sync + 'static,
+    ) -> Self {
+        Self { exit: 21, then: Then::Waits, ..Self::passing(name, says, faults) }
+    }
+}
+
+/// A machine with a certificate that is live, a configuration that wants another, and a CA that misbehaves from there.
+struct Stage {
+    scene: Scene,
+    ca: FaultyCa,
+    /// How many cases were played: each wants another key than the one before.
+    turn: Cell<usize>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let scene = Scene::new(PebbleOptions {
+            validation: Validation::Never,
+            serve_http01: false,
+            retry_after: (0, 0),
+            ..PebbleOptions::default()
+        });
+        let ca = FaultyCa::before(&scene.pebble);
+        let stage = Self { scene, ca, turn: Cell::new(0) };
+        stage.wants();
+        stage.scene.everleaf(&["run"]).exits(0);
+        stage
+    }
+
+    /// From now on a certificate is wanted that is not there.
+    fn wants(&self) {
+        let key = ["ecdsa-p256", "ecdsa-p384"][self.turn.get() % 2];
+        self.turn.set(self.turn.get() + 1);
+        let yaml = format!("{}{LIMITS}", self.scene.unproven(&format!("    key: {key}\n")));
+        self.scene.configure(&self.ca.serves(&self.scene.pebble, &yaml));
+    }
+
+    /// Keeps what there is, to bring it back with [`Stage::restore`].
+    fn save(&self) {
+        let _ = std::fs::remove_dir_all(self.scene.path("saved"));
+        self.copy("saved", &["state", "live", "run"]);
+    }
+
+    fn restore(&self) {
+        for part in ["state", "live", "run"] {
+            std::fs::remove_dir_all(self.scene.path(part)).expect("a directory");
+        }
+        self.copy(".", &["saved/state", "saved/live", "saved/run"]);
+    }
+
+    fn copy(&self, to: &str, parts: &[&str]) {
+        let to = self.scene.path(to);
+        std::fs::create_dir_all(&to).expect("a directory");
+        let mut copy = Command::new("cp");
+        copy.arg("-a").args(parts.iter().map(|part| self.scene.path(part))).arg(to);
+        run(&mut copy, None);
+    }
+
+    fn live(&self) -> [String; 3] {
+        LIVE.map(|file| self.scene.text(file))
+    }
+
+    /// `everleaf run`, and how long it took.
+    fn timed(&self, arguments: &[&str]) -> (Ran, Duration) {
+        let begun = Instant::now();
+        (self.scene.everleaf(arguments), begun.elapsed())
+    }
+
+    fn plain(&self, text: &str) -> String {
+        self.scene.plain(&self.ca.plain(text))
+    }
+
+    /// Plays one case, and answers what people read.
+    fn play(&self, case: &Case) -> String {
+        self.ca.heal();
+        self.wants();
+        if case.new_account {
+            std::fs::remove_dir_all(self.scene.path("state/accounts")).expect("accounts");
+        }
+        if case.then == Then::Waits {
+            self.save();
+        }
+        let before = self.live();
+        (case.faults)(&self.ca);
+        let (ran, took) = self.timed(&["run"]);
+        let said = self.plain(&ran.err);
+        let asked: Vec<Kind> = self.ca.asked().iter().map(|asked| asked.kind).collect();
+        let what = format!("{}: exit {} after {took:?}, asked {asked:?}\n{said}", case.name, ran.exit);
+        assert_eq!(ran.exit, case.exit, "{what}");
+        assert!(took < WITHIN, "{what}");
+        assert!(asked.len() <= case.requests, "at most {} requests: {what}", case.requests);
+        assert!(said.len() < 5_000 && !said.contains('\u{1b}'), "{what}");
+        for word in case.says {
+            assert!(said.contains(word), "{word:?} is not said: {what}");
+        }
+        if case.then != Then::Renewed {
+            assert_eq!(self.live(), before, "the live certificate stays as it is: {what}");
+        }
+        self.goes_on(case, &what);
+        said
+    }
+
+    /// The CA is healthy again.
+    fn goes_on(&self, case: &Case, what: &str) {
+        let before = self.live();
+        self.ca.heal();
+        match case.then {
+            Then::Renewed => {}
+            Then::GoesOn => {
+                let ran = self.scene.everleaf(&["renew", "shop"]);
+                assert_eq!(ran.exit, 0, "{}\nthe next run:\n{}", what, self.plain(&ran.err));
+                assert_ne!(self.live(), before, "the next run renews: {what}");
+            }
+            Then::Waits => {
+                for again in [&["run"][..], &["renew", "shop"], &["renew", "shop", "--force", "--yes"]] {
+                    let (ran, took) = self.timed(again);
+                    let said = self.plain(&ran.err);
+                    assert_eq!(ran.exit, 21, "{again:?}: {said}");
+                    assert!(said.contains("not tried again before TIME"), "{again:?}: {said}");
+                    assert_eq!(self.ca.count(Kind::Any), 0, "{again:?} asks nothing: {:?}", self.ca.asked());
+                    assert!(took < WITHIN, "{again:?} sleeps for nobody: {took:?}");
+                }
+                assert_eq!(self.live(), before, "{what}");
+                self.restore();
+                // The key that is there is the one before the last again.
+                self.turn.set(self.turn.get() + 1);
+            }
+        }
+    }
+}
+
+/// How many stages there are at once: most of their time is spent waiting.
+const STAGES: usize = 4;
+
+/// Plays the cases, and compares what people read with `messages/ca/PLACE.txt`.
+fn play(place: &str, cases: &[Case]) {
+    let next = AtomicUsize::new(0);
+    let read = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..STAGES.min(cases.len()) {
+            scope.spawn(|| {
+                let stage = Stage::new();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(at) else { break };
+                    let said = stage.play(case);
+                    if !said.is_empty() {
+                        let text = format!("# {} (exit {})\n{}\n", case.name, case.exit, shortened(&said));
+                        read.lock().expect("no panic").insert(at, text);
+                    }
+                }
+            });
+        }
+    });
+    let read = read.into_inner().expect("no panic");
+    snapshot(&format!("hostile/messages/ca/{place}"), &read.into_values().collect::<String>());
+}
+
+/// What is thousands of characters long is not worth reading twice.
+fn shortened(said: &str) -> String {
+    const ENOUGH: usize = 1_500;
+    match said.char_indices().nth(300) {
+        Some((begin, _)) if said.len() > ENOUGH => {
+            let end = said.len() - 200;
+            let end = (end..said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or(said.len());
+            format!("{} (and so on) {}", &said[..begin], &said[end..])
+        }
+        _ => said.to_owned(),
+    }
+}
+
+/// Each request of this kind meets this fault.
+fn always(kind: Kind, fault: Fault) -> impl Fn(&FaultyCa) + Send + Sync {
+    move |ca| ca.on(kind, Times::ALWAYS, fault.clone())
+}
