@@ -3,6 +3,8 @@
 //! The code map, with the rules that hold between the modules, is `ARCHITECTURE.md`.
 
 #![forbid(unsafe_code)]
+// The bans of clippy.toml; what only tests do is not held to them.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod acme;
 pub mod agent;

@@ -34,6 +34,7 @@ pub(super) fn catch_defects() {
             std::io::stderr().lock(),
             "everleaf: a defect of everleaf {version} at {place}; what was done is in the journals, and the next run goes on from there"
         );
+        #[expect(clippy::disallowed_methods, reason = "after a defect nothing is trusted to be finished")]
         std::process::exit(i32::from(INTERNAL));
     }));
 }

@@ -404,6 +404,7 @@ pub fn kind(found: &FileStat) -> SFlag {
 ///
 /// # Errors
 /// `EWOULDBLOCK`, or what the file system says.
+#[expect(clippy::disallowed_methods, reason = "a lock held for milliseconds")]
 pub fn lock_patiently<T: nix::fcntl::Flockable>(mut file: T) -> Result<Flock<T>, Errno> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {

@@ -83,6 +83,7 @@ pub(super) async fn run(process: &Process) -> Result<Finished, Failure> {
 }
 
 fn command(process: &Process) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "the one place that runs commands")]
     let mut command = Command::new(&process.program);
     command
         .args(&process.args)

@@ -220,6 +220,7 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 fn build(options: &Options, direct: bool) -> Result<Client, Failure> {
+    #[expect(clippy::disallowed_methods, reason = "the one client")]
     let builder = Client::builder()
         .tls_backend_preconfigured(tls(options)?)
         .user_agent(USER_AGENT)

@@ -111,6 +111,7 @@ impl Listeners {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let answers = Arc::default();
+        #[expect(clippy::disallowed_methods, reason = "strangers are answered while the loop waits for the CA")]
         let task = tokio::spawn(serve(listener, Arc::clone(&answers))).abort_handle();
         sites.insert(address, Site { answers, task: Some(task) });
         Ok(())
@@ -143,6 +144,7 @@ async fn serve(listener: TcpListener, answers: Arc<Mutex<Answers>>) {
         // Beyond the limit a connection is closed unheard; a CA tries from several places and more than once.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let answers = Arc::clone(&answers);
+        #[expect(clippy::disallowed_methods, reason = "one slow stranger keeps no other waiting")]
         tokio::spawn(async move {
             let served = tokio::time::timeout(EXCHANGE, exchange(stream, &answers)).await;
             tracing::debug!(%peer, ?served, "http-01 request");

@@ -16,6 +16,7 @@ impl Keys for StateRoot {
         let name = name.clone();
         Box::pin(async move {
             // RSA takes up to seconds, which the loop has better uses for.
+            #[expect(clippy::disallowed_methods, reason = "an RSA key takes seconds and no I/O")]
             let made = tokio::task::spawn_blocking(move || key::generate(algorithm)).await;
             let key = made.map_err(|error| {
                 Failure::new(Class::Retry, "key:generate", name.as_str(), format!("the key's thread ended: {error}"))

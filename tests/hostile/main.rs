@@ -6,7 +6,9 @@
 mod bytes;
 mod ca_wire;
 mod daemon;
+mod dependencies;
 mod peers;
 mod promises;
 #[path = "../rig/mod.rs"]
 mod rig;
+mod secrets;
