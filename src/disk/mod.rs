@@ -14,8 +14,9 @@ use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, readlinka
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -277,9 +278,9 @@ impl Dir {
         attributes: &Attributes,
         durability: Durability,
     ) -> Result<(), DiskError> {
-        let mut file = self.file(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        let file = self.file(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
         apply(&file, attributes).map_err(self.at("set owner and mode of", name))?;
-        file.write_all(contents).map_err(|error| self.io("write", name, &error))?;
+        file.write_all_at(contents, 0).map_err(|error| self.io("write", name, &error))?;
         if durability == Durability::Synced {
             file.sync_all().map_err(|error| self.io("sync", name, &error))?;
         }

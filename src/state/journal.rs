@@ -12,8 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, OFlag};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 const JOURNAL: &str = "journal.jsonl";
@@ -53,7 +53,7 @@ impl Journal for StateRoot {
 
     fn append(&self, scope: &Scope, expect: Seq, at: Timestamp, events: &[Value]) -> Result<Seq, AppendError> {
         let dir = self.made(&parts(scope)).map_err(|error| AppendError::Failed(failed(error)))?;
-        let mut file = open_locked(&dir, OFlag::O_CREAT)?;
+        let file = open_locked(&dir, OFlag::O_CREAT)?;
         let end = self.end(&dir, scope, &file)?;
         if end.seq != expect {
             return Err(AppendError::Stale(end.seq));
@@ -63,7 +63,7 @@ impl Journal for StateRoot {
             return Err(AppendError::Failed(too_large(&dir, end.length)));
         }
         self.positions.borrow_mut().remove(scope);
-        let written = self.write_at(&dir, &mut file, end.length, &lines);
+        let written = self.write_at(&dir, &file, end.length, &lines);
         written.map_err(|error| AppendError::Failed(failed(error)))?;
         let seq = Seq(expect.0 + events.len() as u64);
         let length = end.length + lines.len() as u64;
@@ -189,9 +189,8 @@ impl StateRoot {
     }
 
     /// Writes and syncs, or puts the old length back: a full disk must not leave half a record.
-    fn write_at(&self, dir: &Dir, file: &mut File, length: u64, lines: &[u8]) -> Result<(), DiskError> {
-        let written =
-            file.seek(SeekFrom::Start(length)).and_then(|_| file.write_all(lines)).and_then(|()| file.sync_all());
+    fn write_at(&self, dir: &Dir, file: &File, length: u64, lines: &[u8]) -> Result<(), DiskError> {
+        let written = file.write_all_at(lines, length).and_then(|()| file.sync_all());
         if let Err(error) = written {
             // If this fails too, the next reader finds a torn tail and cuts it off.
             let _ = truncate(file, length);

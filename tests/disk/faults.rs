@@ -11,7 +11,7 @@ fn errors(call: &Call) -> &'static [&'static str] {
     match call.name.as_str() {
         "fsync" | "unlinkat" => &["EIO"],
         "openat" => &["EMFILE", "ENOSPC", "EACCES"],
-        "write" => &["ENOSPC", "EDQUOT"],
+        "pwrite64" => &["ENOSPC", "EDQUOT"],
         "fchmod" => &["EROFS"],
         _ => &["ENOSPC"],
     }

@@ -11,4 +11,6 @@ mod journals;
 mod kills;
 mod order;
 mod site;
+#[path = "../rig/strace.rs"]
+mod strace;
 mod trace;

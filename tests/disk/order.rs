@@ -27,7 +27,7 @@ fn everything_is_durable_before_the_switch_and_the_switch_before_success() {
     let switch = switch.expect("the switch is a rename");
     for file in ["privkey.pem", "bundle.pem", "cert.pem", "chain.pem", "fullchain.pem", "..epoch"] {
         let created = find(&calls, 0, "openat", &format!("\"{file}\""));
-        let written = find(&calls, created, "write", &format!("/{file}>"));
+        let written = find(&calls, created, "pwrite64", &format!("/{file}>"));
         let synced = find(&calls, written, "fsync", &format!("/{file}>"));
         assert!(synced < whole, "{file} is synced before its directory is renamed");
     }
@@ -58,7 +58,7 @@ fn a_key_is_never_readable_by_others_not_even_for_an_instant() {
         );
         assert!(calls[created].line.contains("O_NOFOLLOW"), "{}", calls[created].line);
         assert!(calls[created].line.contains(", 0600)"), "created for its owner alone: {}", calls[created].line);
-        let written = find(&calls, created, "write", &format!("/{file}>"));
+        let written = find(&calls, created, "pwrite64", &format!("/{file}>"));
         let mode = find(&calls, created, "fchmod", &format!("/{file}>"));
         assert!(mode < written, "the final mode is set before the first byte is written");
         assert!(calls[mode].line.contains(", 0640)"), "{}", calls[mode].line);

@@ -15,6 +15,7 @@ mod relay;
 pub(crate) mod scene;
 mod snapshot;
 mod sshd;
+pub(crate) mod strace;
 
 pub(crate) use bind::{Bind, BindOptions};
 pub(crate) use edges::{HaProxy, Nginx, SServer, run_command};
