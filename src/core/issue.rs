@@ -126,10 +126,7 @@ fn step_unless_held(view: &View<'_>, order: &Order, effect: Effect, draft: &mut 
         let span = trouble.hold.map_or(Duration::ZERO, |hold| hold.span());
         if span < WORTH_TELLING { WakeKind::Pause } else { WakeKind::Hold }
     };
-    let held_until = order.step.until_within(view.now, patience(view));
-    // A step costs nothing, so one too many after a clock was set right is better than waiting for the wrong time to come.
-    let past = |_: &Timestamp| order.step.hold.is_none_or(|hold| hold.set_at <= view.now);
-    if let Some(until) = held_until.filter(past) {
+    if let Some(until) = step_hold(view, &order.step) {
         return draft.wake(until, kind(&order.step), held("the order's next step", &order.step));
     }
     if let Some((until, why)) = issuer_hold(view) {
@@ -137,6 +134,16 @@ fn step_unless_held(view: &View<'_>, order: &Order, effect: Effect, draft: &mut 
         return draft.wake(until, kind, why);
     }
     draft.step(Slot::Issue, effect, Reason::OrderOpen { phase: order.phase.name() });
+}
+
+/// Until when an order's step is held. What the disk refused is tried again by the next run: it says nothing about the order.
+fn step_hold(view: &View<'_>, step: &Trouble) -> Option<Timestamp> {
+    if let Some(refused) = view.ledger().refused_by_the_disk() {
+        return view.hold(refused);
+    }
+    let until = step.until_within(view.now, patience(view));
+    // A step costs nothing, so one too many after a clock was set right is better than waiting for the wrong time to come.
+    until.filter(|_| step.hold.is_none_or(|hold| hold.set_at <= view.now))
 }
 
 /// Our own waits are never so long that a short life could end in one: the room after its last call holds at least one try.
@@ -154,7 +161,8 @@ fn dead(view: &View<'_>, order: &Order) -> Option<Failure> {
     /// What cannot be put up, or read, after this many tries will not be in this order.
     const TRIES: u32 = 3;
     if let Some(failure) = &order.step.last {
-        let hopeless = matches!(failure.class, Class::Operator | Class::Spec)
+        let final_answer = matches!(failure.class, Class::Operator | Class::Spec) && !failure.is_of_the_disk();
+        let hopeless = final_answer
             || matches!(failure.code.as_str(), "acme:orderGone" | "acme:authorizationGone")
             || is_lost(failure)
             || order.phase == Phase::Intended
@@ -197,7 +205,7 @@ fn renew(view: &View<'_>, asking_ari: bool, draft: &mut Draft) {
         let why = Reason::Asked { id: id.clone(), by: refusal.clone() };
         return draft.record(Slot::Issue, Event::AskClosed { id: id.clone(), why: refusal }, why);
     }
-    if forced.is_none() && asking_ari {
+    if forced.is_none() && view.ledger().owed.is_none() && asking_ari {
         return;
     }
     let Some(need) = need(view, draft) else {
@@ -240,6 +248,9 @@ fn need<'a>(view: &View<'a>, draft: &mut Draft) -> Option<Need<'a>> {
         return Some(Need { why, asked: Some((id, new_key)), early_window: false });
     }
     let now = |why| Some(Need { why, asked: None, early_window: false });
+    if ledger.owed.is_some() {
+        return now(Reason::ReplyLost);
+    }
     let Some(newest) = ledger.newest_accepted() else { return now(Reason::First) };
     if newest.about.spec_digest != view.certificate.digest(view.issuer) {
         return now(Reason::SpecChanged);
@@ -336,6 +347,9 @@ fn blocked(view: &View<'_>, need: &Need<'_>) -> Option<(Timestamp, WakeKind, Rea
 fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
     let ledger = view.ledger();
     ledger.issue.until(view.now)?;
+    if let Some(refused) = ledger.refused_by_the_disk() {
+        view.hold(refused)?;
+    }
     let edited = ledger.attempted.is_some_and(|digest| digest != view.certificate.digest(view.issuer))
         || ledger.attempted_with.is_some_and(|settings| settings != view.issuer.settings());
     let rebuilt = ledger.issue.last.as_ref().is_some_and(|failure| failure.code == "state:rebuilt");

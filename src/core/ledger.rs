@@ -45,6 +45,10 @@ pub struct Ledger {
     pub order: Option<Order>,
     /// Trouble with issuing.
     pub issue: Trouble,
+    /// Whether the last of it came before an order was intended, and so cost nothing.
+    pub unspent: bool,
+    /// An order that somebody asked for and whose reply was lost: they are owed another one, though the request is used up.
+    pub owed: Option<Attempt>,
     /// What the last order was for: trouble with another specification is no trouble of this one.
     pub attempted: Option<SpecDigest>,
     /// With which settings of the issuer.
@@ -196,7 +200,10 @@ impl Ledger {
                 self.post.clear();
             }
             Event::PostFailed { failure } => self.post.attempt(at, failure),
-            Event::PreparationFailed { failure } => self.issue.attempt(at, failure),
+            Event::PreparationFailed { failure } => {
+                self.issue.attempt(at, failure);
+                self.unspent = true;
+            }
             Event::ChallengesDown { attempt } => {
                 self.left_up.remove(attempt);
                 self.cleanup.clear();
@@ -436,6 +443,8 @@ impl Ledger {
             self.settle_forces();
         }
         self.attempts = *attempt;
+        self.unspent = false;
+        let owed = self.owed.take();
         (self.attempted, self.attempted_with) = (Some(*spec_digest), *settings);
         self.order = Some(Order {
             attempt: *attempt,
@@ -446,6 +455,7 @@ impl Ledger {
             names: names.clone(),
             intended_at: entry.at,
             early_window: *early_window,
+            forced: asked.is_some() || owed.is_some(),
             opened: None,
             phase: Phase::Intended,
             entered_at: entry.at,
@@ -499,9 +509,10 @@ impl Ledger {
     }
 
     fn abandon(&mut self, attempt: Attempt, lost: bool, why: &Printable, at: Timestamp) -> Applied {
-        self.order_in("OrderAbandoned", attempt, |_| true)?;
+        let forced = self.order_in("OrderAbandoned", attempt, |_| true)?.forced;
         self.order = None;
         if lost {
+            self.owed = forced.then_some(attempt);
             // The first lost reply is tried again at once: it costs one unused order. A second one is a pattern.
             let failure = Failure::new(Class::Retry, "acme:replyLost", "newOrder", why.as_str());
             if self.issue.failures == 0 { self.issue.note(at, &failure) } else { self.issue.attempt(at, &failure) }
@@ -590,6 +601,13 @@ impl Ledger {
     pub fn ends_unissued(&self, event: &Event) -> Option<&IssuerName> {
         let ends = matches!(event, Event::OrderFailed { .. } | Event::OrderAbandoned { lost: false, .. });
         self.order.as_ref().filter(|order| ends && !order.may_have_issued()).map(|order| &order.issuer)
+    }
+
+    /// What this machine's disk refused last, where trying again costs nothing: the next run does, whatever the hold.
+    #[must_use]
+    pub fn refused_by_the_disk(&self) -> Option<&Trouble> {
+        let trouble = self.order.as_ref().map(|order| &order.step).or_else(|| self.unspent.then_some(&self.issue))?;
+        trouble.last.as_ref().is_some_and(Failure::is_of_the_disk).then_some(trouble)
     }
 
     /// The newest accepted generation.

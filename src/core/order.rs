@@ -26,6 +26,9 @@ pub struct Order {
     /// Whether an ARI window that began before the certificate itself called for it.
     #[serde(default)]
     pub early_window: bool,
+    /// Whether somebody asked for it and the schedule did not.
+    #[serde(default)]
+    pub forced: bool,
     /// The CA's name for it, once a reply was seen.
     pub opened: Option<OpenedOrder>,
     /// How far it is.

@@ -412,6 +412,33 @@ fn a_lost_reply_is_tried_again_once_at_once_and_then_with_patience() {
 }
 
 #[test]
+fn what_the_disk_refuses_keeps_the_order_and_is_tried_again_by_the_next_run() {
+    let refused = || Failure::new(Class::Operator, "state:eacces", "/var/lib/everleaf", "permission denied");
+    let mut story = Story::begins();
+    let next_run = |story: &mut Story| {
+        story.later(1);
+        story.horizon.began = Some(story.now);
+    };
+    next_run(&mut story);
+    story.happens(Event::PreparationFailed { failure: refused() });
+    assert_eq!(story.does(), [], "not twice in one run");
+    next_run(&mut story);
+    assert_eq!(story.does(), [("make_key", Reason::First)]);
+    story.happens(Event::KeyMade { key: key(), algorithm: KeyAlgorithm::EcdsaP256 });
+    let attempt = story.opens(true);
+    story.happens(Event::StepFailed { attempt, failure: refused() });
+    story.decides();
+    assert!(story.facts.ledger.order.is_some(), "the order is no worse for it");
+    assert_eq!(story.does(), []);
+    next_run(&mut story);
+    assert_eq!(names(&story.does()), ["submit_csr"]);
+    // What ended an order cost one: the next run is no reason to spend another.
+    story.happens(Event::OrderFailed { attempt, failure: refused() });
+    next_run(&mut story);
+    assert_eq!(story.does(), []);
+}
+
+#[test]
 fn a_rejected_chain_holds_for_a_day_and_a_person_goes_past_it() {
     let mut story = Story::live();
     story.later(61 * DAY);
@@ -441,6 +468,23 @@ fn a_force_fires_once_and_is_refused_where_deploying_helps() {
     story.decides();
     assert!(story.facts.ledger.asks.is_empty(), "generation 2 is not live yet: refused");
     assert_eq!(names(&story.does()), ["deploy", "deploy"]);
+}
+
+#[test]
+fn who_asked_for_an_order_whose_reply_was_lost_is_owed_another() {
+    let mut story = Story::live();
+    story.asks(1, Ask::Renew { force: true, new_key: false, yes: false });
+    story.intends();
+    story.decides();
+    assert_eq!(story.does(), [("open_order", Reason::ReplyLost)]);
+    story.intends();
+    story.decides();
+    assert_eq!(story.does(), [], "a second one in a row waits, and is owed still");
+    story.later(HOUR);
+    story.issues(2);
+    story.rolls_out(&[1, 2]);
+    story.decides();
+    assert_eq!(story.does(), [], "what was owed is paid");
 }
 
 #[test]

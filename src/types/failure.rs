@@ -75,6 +75,15 @@ impl Failure {
         self
     }
 
+    /// Whether a file system of this machine refused (`state:eacces`, `publish:enospc`). Whatever the class, what was to be done is
+    /// no worse for it, and whoever mends a disk tells nobody.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        // Errors of system calls, and they alone, begin with an E; an epoch is none.
+        let errno = |rest: &str| rest.starts_with('e') && rest != "epoch";
+        ["state:", "publish:", "solver:"].into_iter().any(|area| self.code.strip_prefix(area).is_some_and(errno))
+    }
+
     /// Sets the least wait.
     #[must_use]
     pub fn wait(mut self, least: Option<Duration>) -> Self {

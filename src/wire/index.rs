@@ -105,7 +105,8 @@ impl Index {
             return;
         }
         // What is not live everywhere is gone on with by every run.
-        let unfinished = report.standing.stage.is_unfinished();
+        let refused = report.facts.ledger.refused_by_the_disk().is_some();
+        let unfinished = report.standing.stage.is_unfinished() || refused;
         if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() || unfinished {
             return self.forget(name);
         }
