@@ -107,7 +107,9 @@ pub(super) fn parse(file: usize, text: &str, sink: &Sink) -> Option<Node> {
 fn syntax_error(file: usize, text: &str, error: &ScanError) -> Problem {
     let start = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
     let line = text[..boundary(text, start)].rsplit('\n').next().unwrap_or_default();
-    let help = if line.contains('\t') || text.get(start..).is_some_and(|rest| rest.starts_with('\t')) {
+    let help = if text.contains('\0') {
+        "this is no text, or UTF-16: save the file as UTF-8"
+    } else if line.contains('\t') || text.get(start..).is_some_and(|rest| rest.starts_with('\t')) {
         "YAML is indented with spaces, never with tabs"
     } else {
         "check the indentation here and on the line before, and that every `key:` is followed by a space and every quote and bracket is closed"

@@ -75,7 +75,8 @@ impl Output {
         if line.is_empty() {
             return;
         }
-        self.logged += line.as_str().len();
+        // Each line of the log names the place too: many short ones must not fill it either.
+        self.logged += line.as_str().len() + self.place.len();
         if matches!(stream, Stream::Stdout) && line.as_str().starts_with('{') {
             // An answer to everleaf, such as an inspection's, is no talk.
             tracing::debug!(place = %self.place, "{line}");

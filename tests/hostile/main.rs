@@ -7,6 +7,7 @@ mod bytes;
 mod ca_wire;
 mod daemon;
 mod dependencies;
+mod floods;
 mod peers;
 mod promises;
 #[path = "../rig/mod.rs"]
