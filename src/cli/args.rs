@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use crate::report::Threshold;
-use crate::types::{GenId, IssuerName, NodeName};
+use crate::types::{GenId, Identifier, IssuerName, KeyId, NodeName, Timestamp};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub(super) enum Command {
     Plan(Names),
     /// One line for Nagios and its descendants; exits 0, 1, 2 or 3
     Check(Check),
+    /// What clients would say of certificate files: names the fault and where to look; exits 0, 1, 2 or 3
+    Verify(Verify),
     /// Check the configuration
     Config(Config),
     /// Show or register ACME accounts
@@ -177,6 +179,51 @@ pub(super) struct Check {
     /// Alarm when less life is left
     #[arg(long, value_name = "LEFT", default_value = "10%")]
     pub(super) critical: Threshold,
+}
+
+/// Judges files as clients would judge a server that presents them: without fetching or remembering anything.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 ok, 1 warnings, 2 some ordinary client fails, 3 could not judge, 64 usage")]
+pub(super) struct Verify {
+    /// A leaf, a chain, a key, a bundle (PEM or DER, in any order), or a live directory
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+    /// A name or address it must be good for; may be repeated
+    #[arg(long = "name", value_name = "HOST")]
+    pub(super) names: Vec<Identifier>,
+    /// A PEM file of trusted roots, or `system`; each one is judged by itself [default: system]
+    #[arg(long = "ca", value_name = "FILE")]
+    pub(super) stores: Vec<PathBuf>,
+    /// What it must be good for
+    #[arg(long = "use", value_name = "USE", default_value = "server")]
+    pub(super) usage: Use,
+    /// A public key of which the chain must hold one; may be repeated
+    #[arg(long = "pin", value_name = "sha256/BASE64", value_parser = pin)]
+    pub(super) pins: Vec<KeyId>,
+    /// Judge as of this time: 2027-01-31 or 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) at: Option<Timestamp>,
+}
+
+/// What a certificate must be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Use {
+    Server,
+    Client,
+}
+
+/// A pin as HPKP and curl write it: `sha256/` or `sha256//` and the base64 of the key's digest.
+fn pin(text: &str) -> Result<KeyId, String> {
+    let digest = text.strip_prefix("sha256/").map(|rest| rest.trim_start_matches('/')).and_then(|base64| {
+        data_encoding::BASE64.decode(base64.as_bytes()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+    });
+    digest.map(KeyId::from_bytes).ok_or_else(|| "a pin is sha256/ and 44 characters of base64".to_owned())
+}
+
+/// An instant, or the beginning of a day.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let day = || format!("{text}T00:00:00Z").parse();
+    text.parse().or_else(|_| day()).map_err(|_| "it is neither a date (2027-01-31) nor an RFC 3339 time".to_owned())
 }
 
 #[derive(Debug, Args)]

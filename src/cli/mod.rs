@@ -18,6 +18,8 @@ mod said;
 mod screen;
 mod status;
 mod supervisor;
+mod verdict;
+mod verify;
 
 use crate::config::ConfigErrors;
 use crate::report::{CONFIG, USAGE, exit_of_failure};
@@ -77,6 +79,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, Stop> {
         Command::Why(typed) => status::why(context, &typed.name),
         Command::Plan(typed) => status::plan(context, &typed.names),
         Command::Check(typed) => check::check(context, &typed),
+        Command::Verify(typed) => verify::verify(context, &typed),
         Command::Config(typed) => match typed.command {
             ConfigCommand::Check => config::check(context),
         },

@@ -11,6 +11,7 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey};
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::SectionKind;
 
 /// A key that was just made. It is nobody's until it is stored.
@@ -71,6 +72,14 @@ pub fn id_of(pem: &Secret) -> Result<KeyId, Failure> {
 /// Class `Operator`, code `key:unreadable`: no PKCS#8 block, or a kind of key that everleaf does not make.
 pub fn family_of(pem: &Secret) -> Result<KeyFamily, Failure> {
     Private::read(pem).map(|key| key.family())
+}
+
+/// Which key a block of a PEM text, or a DER file, holds; `None` for a kind of key that this program's library does not load.
+/// Reads more kinds than everleaf makes: PKCS#8, PKCS#1 and SEC 1, also Ed25519 and P-521.
+#[must_use]
+pub fn id_of_any(key: &PrivateKeyDer<'_>) -> Option<KeyId> {
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(key).ok()?;
+    signing.public_key().map(|public| sha256(&[&public]))
 }
 
 /// A key that can sign. The library wipes its memory when it is dropped.
@@ -171,6 +180,7 @@ mod tests {
             assert_eq!((id_of(&made.pem), family_of(&made.pem)), (Ok(made.id), Ok(family)));
             let other = rcgen::KeyPair::from_pem(made.pem.reveal()).expect("another library reads it");
             assert_eq!(sha256(&[&other.subject_public_key_info()]), made.id);
+            assert_eq!(id_of_any(&PrivateKeyDer::try_from(other.serialized_der()).unwrap()), Some(made.id));
             assert_ne!(generate(algorithm).unwrap().id, made.id);
         }
     }

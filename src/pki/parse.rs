@@ -63,7 +63,8 @@ pub(crate) fn certificates(text: &[u8], most_bytes: usize, most: usize) -> Resul
 /// How much of a text that is not PEM is quoted.
 const QUOTED: usize = 60;
 
-fn not_pem(text: &[u8]) -> String {
+/// What a text without a certificate is instead.
+pub(crate) fn not_pem(text: &[u8]) -> String {
     let start = text.trim_ascii_start();
     if start.is_empty() {
         "it is empty".into()
@@ -73,6 +74,9 @@ fn not_pem(text: &[u8]) -> String {
         "it is HTML or XML, not PEM: an error page?".into()
     } else {
         let quoted = String::from_utf8_lossy(&start[..start.len().min(QUOTED)]).into_owned();
+        if quoted.matches(char::REPLACEMENT_CHARACTER).count() > 1 {
+            return "no certificate is in it, and no text either".into();
+        }
         format!("no certificate is in it; it begins with {:?}", Printable::new(&quoted))
     }
 }

@@ -125,11 +125,10 @@ labels! {
     DiskChainIncomplete "disk_chain_incomplete" Fail
         "The fullchain file lacks an intermediate: the next reload breaks clients."
         "Was cert.pem copied over fullchain.pem? Publish the certificate again."
-        explains MissingIntermediate WrongIntermediate UntrustedRoot ExtraInChain Unverifiable;
+        explains UntrustedRoot Unverifiable;
     DiskNamesMissing "disk_names_missing" Fail
         "The certificate on disk does not cover the name: the next reload breaks clients."
-        "Is this the right directory for the name, or was the name added after the last renewal?"
-        explains NameMismatch CnOnlyNoSan;
+        "Is this the right directory for the name, or was the name added after the last renewal?";
 
     // The certificate and its chain.
     MissingIntermediate "missing_intermediate" Fail
@@ -170,7 +169,7 @@ labels! {
         explains Unverifiable;
     NameMismatch "name_mismatch" Fail
         "The certificate does not cover the asked name."
-        "Does the terminator in front have a certificate for this name?";
+        "Is another certificate meant for this name? If not, issue one that names it.";
     CnOnlyNoSan "cn_only_no_san" Fail
         "The name stands only in the subject's common name; current clients want subjectAltName."
         "Issue the certificate again, with the name as subjectAltName.";

@@ -1,10 +1,11 @@
 //! Looking from outside: dial, handshake, observe; then judge. There is one prober, and the confirm step uses it.
 //!
 //! `dial`, `starttls` and `handshake` record what a peer does and never decide; `judge` and `chain` decide and never touch a
-//! socket.
+//! socket. `files` reads what lies on a disk, for the same judgement.
 
 pub mod chain;
 mod dial;
+pub mod files;
 mod finding;
 mod handshake;
 mod judge;

@@ -113,12 +113,14 @@ impl Page {
 }
 
 /// How many columns a text takes: its characters. Names are ASCII; a wide character in a CA's message costs a ragged edge.
-pub(super) fn columns(text: &str) -> usize {
+#[must_use]
+pub fn columns(text: &str) -> usize {
     text.chars().count()
 }
 
 /// `text` cut to `width` columns, with an ellipsis where something is missing.
-pub(super) fn cut(text: &str, width: usize) -> String {
+#[must_use]
+pub fn cut(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
     }

@@ -8,3 +8,4 @@ mod desk;
 mod life;
 mod output;
 mod usage;
+mod verify;

@@ -24,6 +24,11 @@ fn mistakes_in_typing_exit_64_and_write_no_data() {
         &["forget", "shop", "--yes"],
         &["forget", "nothing-kept", "--yes"],
         &["account", "show", "letsencrypt"],
+        &["verify"],
+        &["verify", "x.pem", "--name", "a b"],
+        &["verify", "x.pem", "--pin", "sha256/short"],
+        &["verify", "x.pem", "--at", "tomorrow"],
+        &["verify", "x.pem", "--use", "both"],
     ] {
         let left = desk.run(args);
         assert_eq!((left.code, left.out.as_str()), (64, ""), "{args:?}: {left:?}");

@@ -46,6 +46,8 @@ pub struct Question<'a> {
     pub now: Timestamp,
     /// Keys of which the chain must hold one; none where nobody asked.
     pub pins: &'a [KeyId],
+    /// Whether it lies where servers will read it, in a live directory: then nobody has failed yet, and the next reload will.
+    pub published: bool,
 }
 
 /// What a list of certificates came to.
@@ -73,6 +75,8 @@ pub struct Step {
 pub enum Origin {
     /// Presented, at this position; the leaf is at 0.
     Sent(usize),
+    /// Presented, at this position: a self-signed certificate that is in no trust store, where the path ends.
+    Foreign(usize),
     /// In this trust store.
     Store(String),
     /// Nowhere: the path breaks off here.
@@ -90,7 +94,7 @@ pub fn judge(sent: &[Certificate], question: &Question<'_>) -> Judged {
     findings.extend(authority::leaf(leaf, question.usage));
     findings.extend(strength::leaf(leaf));
     findings.extend(names::leaf(leaf, question));
-    findings.extend(trust::end(sent, &mut views[best]));
+    findings.extend(trust::end(sent, &mut views[best], question.published));
     findings.extend(trust::mismatch(sent, &views));
     findings.extend(order::order(sent, &mut views[best], question.now));
     findings.extend(policy::lifetime(leaf, &views[best], question.usage));
@@ -102,7 +106,7 @@ pub fn judge(sent: &[Certificate], question: &Question<'_>) -> Judged {
     for finding in &mut findings {
         finding.sni = question.names.first().cloned();
     }
-    Judged { findings, steps: route::steps(sent, &views[best]) }
+    Judged { findings, steps: route::steps(sent, &mut views[best]) }
 }
 
 #[cfg(test)]

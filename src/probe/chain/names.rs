@@ -19,6 +19,7 @@ pub(super) fn leaf(leaf: &Certificate, question: &Question<'_>) -> Vec<Finding> 
     for asked in question.names.iter().filter(|asked| !leaf.names().iter().any(|name| name.covers(asked))) {
         found.push(match &common {
             Some(common) if in_subject(asked) => cn_only(common),
+            _ if question.published => Finding::new(Label::DiskNamesMissing, mismatch(leaf, asked)),
             _ => Finding::new(Label::NameMismatch, mismatch(leaf, asked)),
         });
     }

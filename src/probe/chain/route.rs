@@ -2,7 +2,7 @@
 
 use super::{Origin, Question, Step, Store, authority, dates, names, strength};
 use crate::pki::Certificate;
-use crate::pki::chain::{End, Path, Paths, length, rank};
+use crate::pki::chain::{End, Link, Path, Paths, length, rank};
 use crate::probe::finding::Finding;
 use std::cmp::Reverse;
 
@@ -100,21 +100,20 @@ pub(super) fn best(views: &[View<'_>]) -> Option<usize> {
 }
 
 /// The route as steps, the leaf first.
-pub(super) fn steps(sent: &[Certificate], view: &View<'_>) -> Vec<Step> {
-    let mut steps: Vec<Step> = view.route.path.members.iter().map(|at| step(Origin::Sent(*at), &sent[*at])).collect();
-    let last = view.route.path.members.last().map(|at| &sent[*at]);
+pub(super) fn steps(sent: &[Certificate], view: &mut View<'_>) -> Vec<Step> {
+    let members = &view.route.path.members;
+    let mut steps: Vec<Step> = members.iter().map(|at| step(Origin::Sent(*at), &sent[*at])).collect();
+    let Some(last) = members.last().copied() else { return steps };
     match (&view.route.root, view.route.path.end) {
-        (Some(root), _) if last.is_some_and(|last| last.der() == root.der()) => {}
+        (Some(root), _) if root.der() == sent[last].der() => steps[0].origin = Origin::Store(view.store.name.clone()),
         (Some(root), _) => steps.push(step(Origin::Store(view.store.name.clone()), root)),
+        (None, End::ForeignRoot) if view.paths.is_root(last) => steps[0].origin = Origin::Foreign(last),
         (None, End::ForeignRoot) => {
-            let root = sent.iter().enumerate().find(|(_, it)| {
-                it.is_self_issued()
-                    && last.is_some_and(|last| last.issuer_der == it.subject_der && last.der() != it.der())
-            });
-            steps.extend(root.map(|(at, root)| step(Origin::Sent(at), root)));
+            let root = (1..sent.len()).find(|at| view.paths.is_root(*at) && view.paths.link(last, *at) == Link::Issued);
+            steps.extend(root.map(|at| step(Origin::Foreign(at), &sent[at])));
         }
         (None, _) => {
-            let who = last.map_or_else(String::new, |last| last.issuer().to_string());
+            let who = sent[last].issuer().to_string();
             steps.push(Step { origin: Origin::Missing, who, certificate: None });
         }
     }

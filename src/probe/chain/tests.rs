@@ -57,7 +57,7 @@ impl Case {
         };
         let stores: Vec<Store> = self.stores.iter().enumerate().map(store).collect();
         let Self { names, usage, now, pins, .. } = self;
-        ask(&Question { names, stores: &stores, usage: *usage, now: *now, pins })
+        ask(&Question { names, stores: &stores, usage: *usage, now: *now, pins, published: false })
     }
 
     fn verdict(&self) -> Verdict {

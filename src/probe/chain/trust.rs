@@ -8,7 +8,7 @@ use crate::probe::label::Label;
 use data_encoding::HEXLOWER;
 
 /// Why the best path does not end at a trusted root, when it does not.
-pub(super) fn end(sent: &[Certificate], view: &mut View<'_>) -> Option<Finding> {
+pub(super) fn end(sent: &[Certificate], view: &mut View<'_>, published: bool) -> Option<Finding> {
     let last = *view.route.path.members.last()?;
     let certificate = &sent[last];
     match view.route.path.end {
@@ -29,7 +29,7 @@ pub(super) fn end(sent: &[Certificate], view: &mut View<'_>) -> Option<Finding> 
             &format!("does not hold the root {}, which issued", certificate.issuer()),
             certificate,
         )),
-        End::Missing => Some(absent(sent, last, view)),
+        End::Missing => Some(absent(sent, last, view, published)),
     }
 }
 
@@ -62,7 +62,7 @@ fn impostor(sent: &[Certificate], last: usize, view: &mut View<'_>) -> Finding {
 }
 
 /// The issuer is nowhere.
-fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>) -> Finding {
+fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>, published: bool) -> Finding {
     let certificate = &sent[last];
     let who = certificate.subject_or_names();
     let need = wanted(certificate);
@@ -81,12 +81,12 @@ fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>) -> Finding {
         Some(url) => format!(". It can be fetched from {url}: works in browsers, fails in curl"),
         None => String::new(),
     };
-    let found = Finding::new(Label::MissingIntermediate, format!("{who} comes without its issuer: {need}{rescue}"));
+    let seen = format!("{who} comes without its issuer: {need}{rescue}");
     match &certificate.issuer_url {
-        Some(url) if last == 0 => {
-            found.check(format!("Does the server load fullchain.pem, not cert.pem? The missing one is at {url}"))
-        }
-        _ => found,
+        _ if published => Finding::new(Label::DiskChainIncomplete, seen),
+        Some(url) if last == 0 => Finding::new(Label::MissingIntermediate, seen)
+            .check(format!("Does the server load fullchain.pem, not cert.pem? The missing one is at {url}")),
+        _ => Finding::new(Label::MissingIntermediate, seen),
     }
 }
 
