@@ -116,7 +116,9 @@ impl Registrar<'_> {
             payload["externalAccountBinding"] =
                 external_account_binding(&self.key.jwk(), &external.kid, &external.hmac, url)?;
         }
-        let exchange = self.post(&payload).await.map_err(|refusal| refusal.failure)?;
+        // Without an account there is no order at all.
+        let limited = |refusal: Refusal| Failure { issuer_wide: refusal.limits_all_but(&[]), ..refusal.failure };
+        let exchange = self.post(&payload).await.map_err(limited)?;
         self.location(&exchange)
     }
 

@@ -110,7 +110,8 @@ pub(super) async fn open(ca: &AcmeCa, asked: &NewOrder) -> Result<OrderLook, Fai
             create(ca, &session, asked, profile, None).await.map(|live| Live { replaces_dropped: true, ..live })
         }
         outcome => outcome,
-    }?;
+    }
+    .map_err(|refusal| Failure { issuer_wide: refusal.limits_all_but(&asked.names), ..refusal.failure })?;
     live.replaces_dropped |= asked.replaces.is_some() && replaces.is_none();
     let have: Option<BTreeSet<Identifier>> = live.body.identifiers.iter().map(|raw| raw.read(false)).collect();
     if have.as_ref() != Some(&asked.names.iter().cloned().collect()) {

@@ -2,7 +2,7 @@
 
 use super::wire::Exchange;
 use crate::net::header;
-use crate::types::{Class, Failure, Printable};
+use crate::types::{Class, Failure, Identifier, Printable};
 use serde_json::Value;
 
 /// The prefix of ACME's own problem types (RFC 8555 §9.7.4).
@@ -38,13 +38,15 @@ pub(super) struct Refusal {
     pub(super) kind: String,
     /// The status; 0 when no reply came.
     pub(super) status: u16,
+    /// The problem document, when there was one.
+    pub(super) problem: Option<Box<Problem>>,
     /// `Location` of a reply that was a success, but could not be used: the object exists.
     pub(super) location: Option<String>,
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        Self { failure, kind: String::new(), status: 0, location: None }
+        Self { failure, kind: String::new(), status: 0, problem: None, location: None }
     }
 }
 
@@ -84,7 +86,14 @@ impl Refusal {
         if failure.retry_after.is_some() && failure.class == Class::Retry && matches!(exchange.status, 429 | 503) {
             failure.class = Class::HoldUntil;
         }
-        Self { failure, kind: problem.unwrap_or_default().kind, status: exchange.status, location: None }
+        let kind = problem.as_ref().map(|problem| problem.kind.clone()).unwrap_or_default();
+        Self { failure, kind, status: exchange.status, problem: problem.map(Box::new), location: None }
+    }
+
+    /// Whether it is a limit that every other order for other names would meet too.
+    pub(super) fn limits_all_but(&self, names: &[Identifier]) -> bool {
+        let limit = self.kind == "rateLimited" && self.failure.class == Class::HoldUntil;
+        limit && self.problem.as_ref().is_none_or(|problem| !problem.is_about(names))
     }
 
     /// A success whose JSON cannot be read.
@@ -107,7 +116,8 @@ impl Refusal {
         )
         .advise("Check that this is the CA's directory and that no proxy or portal answers in its place.")
         .detail(snippet(&exchange.body));
-        Self { failure, kind: String::new(), status: exchange.status, location: exchange.location() }
+        let location = exchange.location();
+        Self { failure, kind: String::new(), status: exchange.status, problem: None, location }
     }
 }
 
@@ -159,6 +169,19 @@ impl Problem {
             }
         }
         failure
+    }
+
+    /// Whether it is about these names, and not about the account or the address that asks: it names one of them or a domain
+    /// above one, or says that it is about their exact set. In doubt it is about everything.
+    pub(super) fn is_about(&self, names: &[Identifier]) -> bool {
+        let mentioned = |text: &str| {
+            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':')));
+            let mut words = words.map(|word| word.trim_matches(['.', ':', '-']).to_ascii_lowercase());
+            words.any(|word| names.iter().any(|name| is_name_or_above(&word, &name.base())))
+        };
+        let set = self.detail.contains("exact set");
+        let here = self.identifier.iter().any(|name| mentioned(name)) || mentioned(&self.detail);
+        set || here || self.subproblems.iter().any(|sub| sub.is_about(names))
     }
 
     /// One line for a list: identifier, what the CA says, type.
@@ -277,6 +300,11 @@ fn instead_of_json(body: &[u8], why: &str) -> String {
     }
 }
 
+/// Whether `word` is `name` or a domain above it; a top-level domain alone is no domain of anybody's.
+fn is_name_or_above(word: &str, name: &str) -> bool {
+    word == name || (word.contains('.') && name.strip_suffix(word).is_some_and(|rest| rest.ends_with('.')))
+}
+
 fn snippet(body: &[u8]) -> String {
     let text = Printable::new(&String::from_utf8_lossy(body.get(..SNIPPET).unwrap_or(body)));
     format!("it begins: {text}")
@@ -361,6 +389,42 @@ mod tests {
         assert_eq!((failure.class, failure.retry_after), (Class::HoldUntil, Some(Duration::from_secs(600))));
         let failure = refusal(500, &[("retry-after", "600")], &body).failure;
         assert_eq!((failure.class, failure.retry_after), (Class::Retry, Some(Duration::from_secs(600))));
+    }
+
+    #[test]
+    fn a_limit_is_on_the_names_it_tells_of_and_else_on_everything() {
+        let names = ["www.shop.example.co.uk", "*.example.org", "192.0.2.7"].map(|name| name.parse().expect("a name"));
+        let of = |detail: &str, subproblems: Value| {
+            let body = json!({"type": format!("{URN}rateLimited"), "detail": detail, "subproblems": subproblems});
+            refusal(429, &[("retry-after", "60")], &body.to_string()).limits_all_but(&names)
+        };
+        let none = || json!([]);
+        // What Boulder says; ratelimits/limiter.go.
+        for (everything, detail) in [
+            (true, "too many new registrations (10) from this IP address in the last 3h0m0s, retry after 2026-11-22"),
+            (
+                true,
+                "too many new orders (300) from this account in the last 3h0m0s, retry after 2026-11-22 12:00:00 UTC",
+            ),
+            (true, "Service busy; retry later. See https://status.letsencrypt.org/"),
+            (true, ""),
+            (true, "too many certificates for \"co.uk.example.net\""),
+            (false, "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s"),
+            (
+                false,
+                "too many certificates (50) already issued for \"example.co.uk\" in the last 168h0m0s, retry after",
+            ),
+            (false, "too many failed authorizations (5) for \"www.shop.example.co.uk\" in the last 1h0m0s"),
+            (false, "Limit for Example.ORG."),
+            (false, "too many certificates already issued for 192.0.2.7"),
+        ] {
+            assert_eq!(of(detail, none()), everything, "{detail}");
+        }
+        let sub = json!([{"type": format!("{URN}rateLimited"), "detail": "no",
+                          "identifier": {"type": "dns", "value": "example.org"}}]);
+        assert!(!of("too many", sub));
+        let other = refusal(500, &[], &json!({"type": format!("{URN}serverInternal"), "detail": "x"}).to_string());
+        assert!(!other.limits_all_but(&names));
     }
 
     #[test]

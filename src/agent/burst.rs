@@ -244,6 +244,7 @@ impl<'a> Burst<'a> {
         let Effect::OpenOrder { issuer, counted, .. } = effect else { return true };
         let event = IssuerEvent::OrderCounted {
             certificate: counted.certificate.clone(),
+            directory: counted.directory.clone(),
             names: counted.names,
             domains: counted.domains.clone(),
             exempt: counted.exempt,

@@ -1,6 +1,7 @@
 //! What certificates share, with its journals: CAs and nodes.
 
 use super::Ports;
+use super::recount::recount;
 use crate::config::spec::Spec;
 use crate::core::Shared;
 use crate::core::event::{Entry, IssuerEvent, NodeEvent};
@@ -18,6 +19,8 @@ const COMPACT_AFTER: u64 = 1_000;
 /// Facts that no certificate owns, and where they are written.
 pub(super) struct Commons {
     pub(super) shared: Shared,
+    /// Issuers whose orders were counted again, because their journal is new or lost, and not written down yet.
+    recounted: Vec<IssuerName>,
 }
 
 impl Commons {
@@ -30,9 +33,33 @@ impl Commons {
         for node in spec.nodes.keys() {
             shared.nodes.entry(node.clone()).or_default();
         }
-        let mut commons = Self { shared };
+        let mut commons = Self { shared, recounted: Vec::new() };
         commons.catch_up(ports)?;
+        commons.recount(ports, spec)?;
         Ok(commons)
+    }
+
+    /// Counts the orders of issuers without a journal again.
+    fn recount(&mut self, ports: &Ports, spec: &Spec) -> Result<(), Failure> {
+        let mut new = self.shared.issuers.iter_mut().filter(|(_, facts)| facts.seq == Seq(0)).peekable();
+        if new.peek().is_none() {
+            return Ok(());
+        }
+        let Some(mut orders) = recount(ports, spec)? else { return Ok(()) };
+        for (name, facts) in new {
+            facts.orders = orders.remove(name).unwrap_or_default();
+            self.recounted.push(name.clone());
+        }
+        Ok(())
+    }
+
+    /// Writes down what was counted again, so that it is counted once.
+    pub(super) fn keep_recount(&mut self, ports: &Ports) {
+        for issuer in std::mem::take(&mut self.recounted) {
+            self.note_issuer(ports, &issuer, |facts, _| {
+                (facts.seq == Seq(0)).then(|| IssuerEvent::Recounted { orders: facts.orders.clone() })
+            });
+        }
     }
 
     /// Reads what other processes have added.
@@ -95,9 +122,11 @@ impl Commons {
         failure: Option<&Failure>,
     ) -> bool {
         self.note_issuer(ports, issuer, |facts, now| match failure {
-            Some(_) if facts.trouble.until(now).is_some() => None,
+            Some(failure) if facts.trouble.until(now) >= Some(now + failure.retry_after.unwrap_or_default()) => None,
             Some(failure) => Some(IssuerEvent::Failed { failure: failure.clone(), settings }),
             None if facts.trouble.failures == 0 => None,
+            // Another request's success does not end a wait that the CA asked for.
+            None if facts.trouble.demanded_until(now).is_some() => None,
             None => Some(IssuerEvent::Recovered),
         })
     }
@@ -188,7 +217,7 @@ fn read<E: DeserializeOwned>(ports: &Ports, scope: &Scope, after: Seq) -> Result
     }
     if let Some(aside) = &loaded.set_aside {
         tracing::warn!(
-            "the damaged journal of {scope:?} was set aside as {}; its holds are forgotten",
+            "the damaged journal of {scope:?} was set aside as {}; its holds are forgotten, its orders counted again",
             aside.display()
         );
     }

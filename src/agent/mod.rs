@@ -7,10 +7,11 @@ mod burst;
 mod commons;
 mod hand;
 mod perform;
+mod recount;
 
 use crate::config::spec::Spec;
 use crate::core::outcome::{Standing, standing};
-use crate::core::{Event, Facts, Horizon, LONGEST_PAUSE, Plan, Work, plan};
+use crate::core::{Event, Facts, Horizon, LONGEST_PAUSE, Plan, Shared, Work, plan};
 use crate::ports::{
     Alarm, Ca, CertHooks, Clock, Deployer, Generations, Holder, Journal, Keys, Locks, Memory, Notify, Prober, Reloader,
     Solvers,
@@ -158,7 +159,8 @@ impl Agent {
         let once = Once::default();
         let deadline = burst::Deadline::new(&self.ports.clock, self.settings.deadline);
         for some in names.chunks(AT_HAND) {
-            let commons = Commons::open(&self.ports, &self.spec)?;
+            let mut commons = Commons::open(&self.ports, &self.spec)?;
+            commons.keep_recount(&self.ports);
             burst::Burst::new(self, &once, commons, deadline.clone()).run(some).await;
         }
         Ok(once.report.into_inner())
@@ -170,7 +172,8 @@ impl Agent {
     /// # Errors
     /// When what certificates share cannot be read.
     pub async fn burst_led(&self, lead: &dyn Lead) -> Result<(), Failure> {
-        let commons = Commons::open(&self.ports, &self.spec)?;
+        let mut commons = Commons::open(&self.ports, &self.spec)?;
+        commons.keep_recount(&self.ports);
         let deadline = burst::Deadline::new(&self.ports.clock, self.settings.deadline);
         burst::Burst::new(self, lead, commons, deadline).run(&[]).await;
         Ok(())
@@ -191,6 +194,14 @@ impl Agent {
             report.certificates.insert(name.clone(), self.account_for(name, facts, broken, None, &commons));
         }
         Ok(report)
+    }
+
+    /// What certificates share, as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn shared(&self) -> Result<Shared, Failure> {
+        Ok(Commons::open(&self.ports, &self.spec)?.shared)
     }
 
     /// A report on a certificate that was not worked on.

@@ -126,11 +126,11 @@ impl Bench {
         vec![match effect {
             Effect::MakeKey { algorithm } => match self.ports.keys.make(name, *algorithm).await {
                 Ok(key) => Event::KeyMade { key, algorithm: *algorithm },
-                Err(failure) => Event::PreparationFailed { failure },
+                Err(failure) => self.unprepared(failure),
             },
             Effect::RunPre => match self.hook("pre", context).await {
                 Ok(()) => Event::PreDone,
-                Err(failure) => Event::PreparationFailed { failure },
+                Err(failure) => self.unprepared(failure),
             },
             Effect::RunPost => match self.hook("post", context).await {
                 Ok(()) => Event::PostDone,
@@ -148,6 +148,13 @@ impl Bench {
             Effect::Record(event) => event.clone(),
             _ => return Vec::new(),
         }]
+    }
+
+    fn unprepared(&self, failure: Failure) -> Event {
+        let known = self.certificate().zip(self.issuer().ok());
+        let (spec_digest, settings) =
+            known.map(|(certificate, issuer)| (certificate.digest(issuer), issuer.settings())).unzip();
+        Event::PreparationFailed { failure, spec_digest, settings }
     }
 
     /// Removes a generation, then its key where no other generation has it: a kept key stays.
@@ -525,7 +532,7 @@ fn concerns_the_ca(failure: &Failure) -> bool {
     ];
     let code = failure.code.as_str();
     let prefix = ["net:", "dns:", "acme:http5"].iter().any(|prefix| code.starts_with(prefix));
-    prefix || ACCOUNT.contains(&code)
+    prefix || failure.issuer_wide || ACCOUNT.contains(&code)
 }
 
 /// Whether a failed deploy says that the node cannot be reached, and not that this bundle was refused.

@@ -6,6 +6,7 @@ use super::context::{Context, known, unknown};
 use super::said::{self, Document};
 use crate::config::spec::Spec;
 use crate::core::event::Ask;
+use crate::report::CertificateStatus;
 use crate::types::{CertName, NodeName};
 use crate::wire::{App, block_on};
 
@@ -61,6 +62,8 @@ fn request(context: &Context, app: &App, names: &[CertName], ask: &Ask, wait: bo
     let came = block_on(app.ask(names, ask, wait, &context.watch()))?;
     let exit = came.exit();
     said::troubles(screen, app, &came, &came.certificates);
+    let silent = |it: &&CertificateStatus| it.troubles.is_empty() && !came.busy(&it.name);
+    said::held(screen, app, came.certificates.iter().filter(silent));
     if !came.locked.is_empty() {
         screen.say("the request is kept: whoever is at work does it, or the next run");
     }

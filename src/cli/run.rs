@@ -4,7 +4,7 @@ use super::Stop;
 use super::args::Run;
 use super::context::Context;
 use super::said::{self, Document};
-use crate::report::{CHANGED, highest};
+use crate::report::{CHANGED, CertificateStatus, highest};
 use crate::types::{Class, Failure, humane};
 use crate::wire::block_on;
 use aws_lc_rs::rand;
@@ -24,6 +24,8 @@ pub(super) fn run(context: &Context, typed: &Run) -> Result<u8, Stop> {
     let changed = typed.detailed_exitcode && done.came.changed;
     let exit = if changed { highest([done.exit, CHANGED]) } else { done.exit };
     said::troubles(screen, &app, &done.came, &done.all);
+    let silent = |it: &&CertificateStatus| it.troubles.is_empty() && !done.came.busy(&it.name);
+    said::held(screen, &app, done.all.iter().filter(silent));
     said::closing(screen, &done.all);
     if screen.json {
         screen.json(&Document::new(&done.came, &done.all, exit))?;

@@ -79,6 +79,21 @@ impl Cause<'_> {
     }
 }
 
+/// What was found held and left so: one line a cause, with until when.
+pub(super) fn held<'a>(screen: Screen, app: &App, certificates: impl Iterator<Item = &'a CertificateStatus>) {
+    let mut lines: Vec<(Vec<&CertName>, String)> = Vec::new();
+    for certificate in certificates {
+        let Some(line) = report::waits(certificate, app.now()) else { continue };
+        match lines.iter_mut().find(|(_, known)| *known == line) {
+            Some((names, _)) => names.push(&certificate.name),
+            None => lines.push((vec![&certificate.name], line)),
+        }
+    }
+    for (names, line) in lines {
+        screen.say(&format!("everleaf: {}: {line}", names_of(&names)));
+    }
+}
+
 /// The certificates that one and the same failure stands in the way of: a CA that is down is told of once.
 fn causes<'a>(troubles: impl Iterator<Item = (&'a CertificateStatus, &'a Failure)>) -> Vec<Cause<'a>> {
     let mut causes: Vec<Cause<'a>> = Vec::new();

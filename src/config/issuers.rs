@@ -3,7 +3,7 @@
 use super::known::{KNOWN, Known, known};
 use super::problem::Problem;
 use super::read::{DAY, Fields, Reader, YEAR, suggestion};
-use super::spec::{Budget, ExternalAccount, Issuer, Quota, Rehearsal, Roots};
+use super::spec::{Allowed, Budget, ExternalAccount, Issuer, Quota, Rehearsal, Roots};
 use super::yaml::{Node, shortened};
 use crate::types::IssuerName;
 use std::time::Duration;
@@ -183,13 +183,21 @@ impl Reader<'_> {
             Some(node) if node.scalar() == Some("none") => None,
             Some(node) => self.quota(node).or(shipped),
         };
-        let budget = Budget {
-            per_set: quota("per_set", shipped.per_set),
-            per_domain: quota("per_domain", shipped.per_domain),
-            per_account: quota("per_account", shipped.per_account),
-        };
+        let per_set = quota("per_set", shipped.per_set);
+        let per_domain = quota("per_domain", shipped.per_domain);
+        let per_account = quota("per_account", shipped.per_account);
         fields.close(self);
-        Some(budget)
+        // What the CA allows is known for its own span only; whoever was granted more has more.
+        let allowed = |own: Option<Quota>, shipped: Option<Quota>, allowed: Option<u32>| {
+            let (own, shipped) = own.zip(shipped)?;
+            allowed.filter(|_| own.per == shipped.per).map(|allowed| allowed.max(own.count))
+        };
+        let allowed = Allowed {
+            per_set: allowed(per_set, shipped.per_set, shipped.allowed.per_set),
+            per_domain: allowed(per_domain, shipped.per_domain, shipped.allowed.per_domain),
+            per_account: allowed(per_account, shipped.per_account, shipped.allowed.per_account),
+        };
+        Some(Budget { per_set, per_domain, per_account, allowed })
     }
 
     fn quota(&self, node: &Node) -> Option<Quota> {

@@ -1,6 +1,6 @@
 //! What is known of public CAs. Facts move: each has its source, and the configuration overrides every one.
 
-use super::spec::{Budget, Quota};
+use super::spec::{Allowed, Budget, Quota};
 use std::time::Duration;
 
 /// A directory that everleaf knows.
@@ -66,21 +66,23 @@ pub(super) fn known(url: &str) -> Option<&'static Known> {
 /// days, 300 orders per account in 3 hours. Automatic runs leave a reserve for the operator's hand: two of the five,
 /// ten of the fifty, thirty of the three hundred.
 fn lets_encrypt() -> Budget {
-    budget(3, 40, 270)
+    budget((3, 5), (40, 50), (270, 300))
 }
 
 /// <https://letsencrypt.org/docs/staging-environment/#rate-limits>: 30,000 certificates per set and per domain in a week,
 /// 1,500 orders in 3 hours. Bounded all the same, so that a loop is stopped in a test before it is met in production.
 fn lets_encrypt_staging() -> Budget {
-    budget(300, 3_000, 1_350)
+    budget((300, 30_000), (3_000, 30_000), (1_350, 1_500))
 }
 
-fn budget(per_set: u32, per_domain: u32, per_account: u32) -> Budget {
-    let quota = |count, secs| Some(Quota { count, per: Duration::from_secs(secs) });
+/// Each limit as what automatic runs may use and what the CA allows.
+fn budget(per_set: (u32, u32), per_domain: (u32, u32), per_account: (u32, u32)) -> Budget {
+    let quota = |(count, _), secs| Some(Quota { count, per: Duration::from_secs(secs) });
     Budget {
         per_set: quota(per_set, WEEK),
         per_domain: quota(per_domain, WEEK),
         per_account: quota(per_account, 3 * HOUR),
+        allowed: Allowed { per_set: Some(per_set.1), per_domain: Some(per_domain.1), per_account: Some(per_account.1) },
     }
 }
 
@@ -92,6 +94,8 @@ mod tests {
     fn automatic_runs_leave_two_of_five_duplicates_a_week() {
         let le = known("https://acme-v02.api.letsencrypt.org/directory").expect("known");
         assert_eq!(le.budget().per_set, Some(Quota { count: 3, per: Duration::from_secs(604_800) }));
+        let allowed = Allowed { per_set: Some(5), per_domain: Some(50), per_account: Some(300) };
+        assert_eq!(le.budget().allowed, allowed);
         assert!(le.staging.is_some_and(|staging| known(staging).is_some_and(|known| known.staging.is_none())));
         assert!(known("https://ca.internal/acme/directory").is_none());
     }

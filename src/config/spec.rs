@@ -144,15 +144,28 @@ pub struct Rehearsal {
     pub profile: Option<String>,
 }
 
-/// Token buckets on automatic orders. Shipped for known directories; an unknown one has backoff only.
+/// Token buckets on orders. Shipped for known directories; an unknown one has backoff only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// Orders for one exact set of names.
+    /// Certificates for one exact set of names.
     pub per_set: Option<Quota>,
     /// Certificates for one registered domain.
     pub per_domain: Option<Quota>,
     /// Orders of the account.
     pub per_account: Option<Quota>,
+    /// How many of each the CA itself allows within the same spans, where that is known: what `--force` stops at.
+    pub allowed: Allowed,
+}
+
+/// What a CA allows, automatic or not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Certificates for one exact set of names.
+    pub per_set: Option<u32>,
+    /// Certificates for one registered domain.
+    pub per_domain: Option<u32>,
+    /// Orders of the account.
+    pub per_account: Option<u32>,
 }
 
 /// So many in so long.
@@ -282,8 +295,7 @@ impl Certificate {
     /// The digest of the set of names alone: what duplicate limits count by.
     #[must_use]
     pub fn names_digest(&self) -> Digest {
-        let names: BTreeSet<String> = self.names.iter().map(ToString::to_string).collect();
-        sha256(&[names.into_iter().collect::<Vec<_>>().join(",").as_bytes()])
+        Identifier::set_digest(&self.names)
     }
 }
 

@@ -1,9 +1,10 @@
 //! `admit`: all certificates' plans together. Reserves order budget, merges reloads and notices, bounds concurrency.
 
+use super::budget::{Also, By, Spent};
 use super::effect::{Effect, Slot};
 use super::plan::{Plan, Step, WakeKind};
 use super::reason::Reason;
-use super::shared::{Shared, Spent};
+use super::shared::Shared;
 use crate::config::spec::Spec;
 use crate::types::{CertName, IssuerName, NodeName, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,7 +121,7 @@ pub fn admit<'p>(
         now,
         in_flight,
         open: open.clone(),
-        spent: BTreeMap::new(),
+        spent: Also::new(),
         looks: 0,
         batch: Batch::default(),
     };
@@ -167,7 +168,7 @@ struct Desk<'a> {
     now: Timestamp,
     in_flight: &'a InFlight,
     open: BTreeMap<IssuerName, usize>,
-    spent: BTreeMap<IssuerName, Vec<Spent>>,
+    spent: Also,
     looks: usize,
     batch: Batch,
 }
@@ -200,14 +201,12 @@ impl Desk<'_> {
         if *open >= settings.parallel.max(1) {
             return self.batch.deferred.push((part.0, self.now, WakeKind::Pause, Reason::CaBusy));
         }
-        let spent = self.spent.entry(issuer.clone()).or_default();
-        let facts = self.shared.issuers.get(issuer);
-        let full = facts.and_then(|facts| facts.budget_until(&settings.budget, &counted, spent, self.now));
-        if let Some(until) = full.filter(|_| !forced) {
-            return self.batch.deferred.push((part.0, until, WakeKind::Hold, Reason::Budget));
+        let by = if forced { By::Hand } else { By::Itself };
+        if let Some(full) = self.shared.full(self.spec, settings, &counted, &self.spent, by, self.now) {
+            return self.batch.deferred.push((part.0, full.until, WakeKind::Hold, Reason::Budget { full }));
         }
         *open += 1;
-        spent.push(counted);
+        self.spent.entry(issuer.clone()).or_default().push(counted);
         self.begin(part);
     }
 

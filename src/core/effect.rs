@@ -1,7 +1,7 @@
 //! What should be done, in the imperative. Adapters do it; the planner never does.
 
+use super::budget::Spent;
 use super::event::{Alert, Event};
-use super::shared::Spent;
 use crate::config::spec::{Endpoint, KeyAlgorithm};
 use crate::ports::{NewOrder, NoticeKind, Proof};
 use crate::types::{

@@ -240,6 +240,12 @@ pub enum Event {
     PreparationFailed {
         /// How.
         failure: Failure,
+        /// What the order was to be for: trouble with another specification is no trouble of this one.
+        #[serde(default)]
+        spec_digest: Option<SpecDigest>,
+        /// The digest of the issuer's settings.
+        #[serde(default)]
+        settings: Option<Digest>,
     },
     /// Challenges were taken down.
     ChallengesDown {
@@ -447,12 +453,20 @@ pub enum IssuerEvent {
     OrderCounted {
         /// For which certificate.
         certificate: CertName,
+        /// At which directory; empty in a record of an everleaf that did not say.
+        #[serde(default)]
+        directory: String,
         /// The digest of its exact set of names.
         names: Digest,
         /// The registered domains of its names.
         domains: Vec<String>,
         /// Whether it is exempt: placed inside its ARI window, with `replaces`.
         exempt: bool,
+    },
+    /// The journal was new or lost: the orders that the certificates' own journals and generations tell of.
+    Recounted {
+        /// The orders, oldest first.
+        orders: Vec<super::budget::Spent>,
     },
     /// The last order counted for a certificate ended before a CSR was sent: no certificate came of it, and limits on
     /// certificates do not count it.

@@ -141,6 +141,37 @@ impl Trouble {
     }
 }
 
+/// When the last orders that came to nothing were placed. However often a person asks, no more are placed in an hour than
+/// Let's Encrypt allows failed validations of one name (<https://letsencrypt.org/docs/rate-limits/>).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fruitless(Vec<Timestamp>);
+
+impl Fruitless {
+    /// How many, and within what.
+    pub const MOST: usize = 5;
+    const WITHIN: Duration = Duration::from_secs(3_600);
+
+    /// One more.
+    pub(super) fn add(&mut self, placed: Timestamp) {
+        self.0.push(placed);
+        let surplus = self.0.len().saturating_sub(Self::MOST);
+        self.0.drain(..surplus);
+    }
+
+    /// An order brought what it was for.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Until when no further order is placed, whoever asks.
+    #[must_use]
+    pub fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        // A record from the future counts as if it were of now: a clock set back lengthens nothing beyond the hour.
+        let oldest = self.0.iter().map(|at| (*at).min(now)).min().filter(|_| self.0.len() >= Self::MOST)?;
+        Some(oldest + Self::WITHIN).filter(|until| now < *until)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,5 +247,27 @@ mod tests {
         let earlier = Timestamp::from_secs(10);
         assert_eq!(hold.until(earlier), Some(earlier + Duration::from_secs(60)));
         assert_eq!(hold.until(Timestamp::from_secs(1_000_060)), None);
+    }
+
+    #[test]
+    fn five_orders_an_hour_may_come_to_nothing() {
+        let at = Timestamp::from_secs;
+        let mut fruitless = Fruitless::default();
+        for minute in [0, 10, 20, 30] {
+            fruitless.add(at(minute * 60));
+            assert_eq!(fruitless.until(at(2_000)), None);
+        }
+        fruitless.add(at(2_400));
+        assert_eq!(fruitless.until(at(2_400)), Some(at(3_600)));
+        assert_eq!(fruitless.until(at(3_600)), None);
+        fruitless.add(at(3_600));
+        assert_eq!(
+            fruitless.until(at(3_600)),
+            Some(at(4_200)),
+            "the next place is free when the second is an hour old"
+        );
+        assert_eq!(fruitless.until(at(100)), Some(at(3_700)), "set back");
+        fruitless.clear();
+        assert_eq!(fruitless.until(at(3_600)), None);
     }
 }

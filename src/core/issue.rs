@@ -1,13 +1,13 @@
 //! The issue track: key → order intended → opened → challenges up → ready → CSR → valid → staged → gate.
 
+use super::budget::{Also, By, Full, Spent};
 use super::effect::{Effect, Slot};
 use super::event::{Ask, Event};
 use super::hold::{LONGEST_BACKOFF, Trouble, WORTH_TELLING};
 use super::ledger::{Gate, Held, Ledger, Order, Phase};
-use super::plan::{Draft, View, WakeKind};
+use super::plan::{Draft, View, Wake, WakeKind};
 use super::reason::Reason;
 use super::schedule::{self, schedule};
-use super::shared::Spent;
 use crate::ports::NewOrder;
 use crate::types::{Class, Failure, KeyId, Printable, RequestId, Timestamp, Window};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) fn clean_up(ledger: &Ledger, draft: &mut Draft) {
         return;
     };
     if let Some(until) = ledger.cleanup.until(draft.now) {
-        draft.wake(until, WakeKind::Hold, held("taking challenges down", &ledger.cleanup));
+        draft.wake(until, WakeKind::Hold, held("taking challenges down", &ledger.cleanup, draft.now));
         return;
     }
     let effect = Effect::TakeDown { attempt: *attempt, proofs: proofs.clone() };
@@ -126,12 +126,16 @@ fn step_unless_held(view: &View<'_>, order: &Order, effect: Effect, draft: &mut 
         let span = trouble.hold.map_or(Duration::ZERO, |hold| hold.span());
         if span < WORTH_TELLING { WakeKind::Pause } else { WakeKind::Hold }
     };
-    if let Some(until) = step_hold(view, &order.step) {
-        return draft.wake(until, kind(&order.step), held("the order's next step", &order.step));
+    if let Some(at) = step_hold(view, &order.step) {
+        let why = held("the order's next step", &order.step, view.now);
+        let firm = order.step.demanded_until(view.now);
+        return draft.wait(Wake { at, kind: kind(&order.step), why, firm });
     }
-    if let Some((until, why)) = issuer_hold(view) {
-        let kind = view.shared.issuers.get(&view.issuer.name).map_or(WakeKind::Hold, |facts| kind(&facts.trouble));
-        return draft.wake(until, kind, why);
+    // A limit on new orders is none on those that are open.
+    let trouble = view.shared.issuers.get(&view.issuer.name).map(|facts| &facts.trouble);
+    let trouble = trouble.filter(|trouble| trouble.last.as_ref().is_none_or(|failure| !failure.issuer_wide));
+    if let Some((trouble, wake)) = trouble.zip(issuer_hold(view)) {
+        return draft.wait(Wake { kind: kind(trouble), ..wake });
     }
     draft.step(Slot::Issue, effect, Reason::OrderOpen { phase: order.phase.name() });
 }
@@ -202,8 +206,7 @@ struct Need<'a> {
 fn renew(view: &View<'_>, asking_ari: bool, draft: &mut Draft) {
     let forced = view.ledger().asked_for(|ask| matches!(ask, Ask::Renew { force: true, .. }));
     if let Some((id, refusal)) = forced.and_then(|(id, asked)| Some((id, refuse_force(view, &asked.ask)?))) {
-        let why = Reason::Asked { id: id.clone(), by: refusal.clone() };
-        return draft.record(Slot::Issue, Event::AskClosed { id: id.clone(), why: refusal }, why);
+        return close(id, refusal, draft);
     }
     if forced.is_none() && view.ledger().owed.is_none() && asking_ari {
         return;
@@ -211,15 +214,40 @@ fn renew(view: &View<'_>, asking_ari: bool, draft: &mut Draft) {
     let Some(need) = need(view, draft) else {
         return close_asks(view, draft);
     };
-    if let Some((until, kind, why)) = blocked(view, &need) {
+    let plain = view.ledger().asked_for(|ask| matches!(ask, Ask::Renew { force: false, .. }));
+    if let Some(((id, _), refusal)) = plain.zip(fruitless(view)) {
+        return close(id, refusal, draft);
+    }
+    if let Some(wake) = blocked(view, &need) {
         close_asks(view, draft);
-        return draft.wake(until, kind, why);
+        return draft.wait(wake);
     }
     prepare(view, &need, draft);
 }
 
-/// A good generation that is not live yet needs a deploy, not another order.
+fn close(id: &RequestId, refusal: Printable, draft: &mut Draft) {
+    let why = Reason::Asked { id: id.clone(), by: refusal.clone() };
+    draft.record(Slot::Issue, Event::AskClosed { id: id.clone(), why: refusal }, why);
+}
+
+/// Why a forced order is not made. A CA's own wait is no reason: the request is kept until it is over.
 fn refuse_force(view: &View<'_>, ask: &Ask) -> Option<Printable> {
+    let used_up = || {
+        let full = full(view, By::Hand)?;
+        let (issuer, until) = (&view.issuer.name, full.until);
+        Some(format!("{issuer} allows {full}, and so many were ordered; one more fits in at {until}").into())
+    };
+    undeployed(view, ask).or_else(|| fruitless(view)).or_else(used_up)
+}
+
+/// An order that would fail as the last ones did.
+fn fruitless(view: &View<'_>) -> Option<Printable> {
+    let until = view.ledger().fruitless.until(view.now)?;
+    Some(format!("{}; mend what keeps failing, another one is placed from {until} on", Reason::Fruitless).into())
+}
+
+/// A good generation that is not live yet needs a deploy, not another order.
+fn undeployed(view: &View<'_>, ask: &Ask) -> Option<Printable> {
     let Ask::Renew { yes: false, new_key: false, .. } = ask else { return None };
     let newest = view.ledger().newest_accepted()?;
     let undeployed = view.ledger().live.as_ref().is_none_or(|live| live.generation < newest.about.generation);
@@ -324,24 +352,31 @@ fn window(view: &View<'_>, newest: &Held) -> Option<Window> {
 }
 
 /// What stands against an order now.
-fn blocked(view: &View<'_>, need: &Need<'_>) -> Option<(Timestamp, WakeKind, Reason)> {
-    let ledger = view.ledger();
+fn blocked(view: &View<'_>, need: &Need<'_>) -> Option<Wake> {
+    let (ledger, kind) = (view.ledger(), WakeKind::Hold);
     if let Some(why) = view.clock_suspect() {
-        return Some((view.now + super::plan::LONGEST_SLEEP, WakeKind::Hold, why));
+        return Some(Wake { at: view.now + super::plan::LONGEST_SLEEP, kind, why, firm: None });
     }
-    if let Some(until) = issue_hold(view, need) {
-        return Some((until, WakeKind::Hold, held("issuing", &ledger.issue)));
+    if let Some(at) = issue_hold(view, need) {
+        let firm = ledger.issue.demanded_until(view.now).max(ledger.fruitless.until(view.now));
+        return Some(Wake { at, kind, why: held("issuing", &ledger.issue, view.now), firm });
     }
-    if let Some((until, why)) = issuer_hold(view) {
-        return Some((until, WakeKind::Hold, why));
+    if let Some(wake) = issuer_hold(view) {
+        return Some(wake);
     }
-    if need.asked.is_none() {
-        let facts = view.shared.issuers.get(&view.issuer.name)?;
-        let until = facts.budget_until(&view.issuer.budget, &counted(view, false), &[], view.now)?;
-        let exempt = exempt(view, replaces(view).as_ref());
-        return (!exempt).then_some((until, WakeKind::Hold, Reason::Budget));
+    if let Some(at) = ledger.fruitless.until(view.now) {
+        return Some(Wake { at, kind, why: Reason::Fruitless, firm: Some(at) });
     }
-    None
+    let by = if need.asked.is_some() { By::Hand } else { By::Itself };
+    let full = full(view, by)?;
+    Some(Wake { at: full.until, kind, why: Reason::Budget { full }, firm: None })
+}
+
+/// The limit that one more order would pass.
+fn full(view: &View<'_>, by: By) -> Option<Full> {
+    let exempt = exempt(view, replaces(view).as_ref());
+    let order = Spent::new(view.certificate, view.issuer, view.now, exempt);
+    view.shared.full(view.spec, view.issuer, &order, &Also::new(), by, view.now)
 }
 
 fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
@@ -354,13 +389,16 @@ fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
         || ledger.attempted_with.is_some_and(|settings| settings != view.issuer.settings());
     let rebuilt = ledger.issue.last.as_ref().is_some_and(|failure| failure.code == "state:rebuilt");
     let late = ledger.newest_accepted().is_none_or(|held| view.now >= schedule::last_call(held.about.validity));
-    if edited || need.asked.is_some() || (rebuilt && late) {
+    // A person who asks is put off by what fails afterwards only: without an end, a hook that fails would be run without end.
+    let asked = need.asked.and_then(|(id, _)| ledger.asks.get(id));
+    let asked = asked.is_some_and(|asked| ledger.issue.hold.is_none_or(|hold| hold.set_at < asked.at));
+    if edited || asked || (rebuilt && late) {
         return ledger.issue.demanded_until(view.now);
     }
     ledger.issue.until_within(view.now, if rebuilt { LONGEST_BACKOFF } else { patience(view) })
 }
 
-fn issuer_hold(view: &View<'_>) -> Option<(Timestamp, Reason)> {
+fn issuer_hold(view: &View<'_>) -> Option<Wake> {
     let facts = view.shared.issuers.get(&view.issuer.name)?;
     let trouble = &facts.trouble;
     trouble.until(view.now)?;
@@ -369,7 +407,9 @@ fn issuer_hold(view: &View<'_>) -> Option<(Timestamp, Reason)> {
     let edited = facts.troubled_with.is_some_and(|settings| settings != view.issuer.settings());
     let until =
         if asked || edited { trouble.demanded_until(view.now) } else { trouble.until_within(view.now, patience(view)) };
-    Some((until?, Reason::IssuerTrouble { failure: last_message(trouble) }))
+    let limit = trouble.last.as_ref().is_some_and(|failure| failure.issuer_wide);
+    let why = Reason::IssuerTrouble { failure: last_message(trouble), limit };
+    Some(Wake { at: until?, kind: WakeKind::Hold, why, firm: trouble.demanded_until(view.now) })
 }
 
 /// Key, `pre` hook, order: one after another, each durable before the next.
@@ -424,7 +464,7 @@ fn open_order(view: &View<'_>, need: &Need<'_>, key: KeyId) -> Effect {
         settings: Some(issuer.settings()),
         why: need.why.to_string().into(),
     };
-    let counted = counted(view, exempt(view, replaces.as_ref()));
+    let counted = Spent::new(certificate, issuer, view.now, exempt(view, replaces.as_ref()));
     let order = NewOrder { names: certificate.names.clone(), profile: certificate.profile.clone(), replaces };
     let (issuer, intent) = (issuer.name.clone(), Box::new(intent));
     Effect::OpenOrder { issuer, attempt, order, intent, counted, forced: need.asked.is_some() }
@@ -442,18 +482,6 @@ fn replaces(view: &View<'_>) -> Option<String> {
 fn exempt(view: &View<'_>, replaces: Option<&String>) -> bool {
     let window = view.ledger().newest_accepted().and_then(|newest| window(view, newest));
     replaces.is_some() && window.is_some_and(|window| window.contains(view.now))
-}
-
-fn counted(view: &View<'_>, exempt: bool) -> Spent {
-    let registered = |name: &crate::types::Identifier| {
-        let base = name.base();
-        psl::domain_str(&base).map_or(base.clone(), str::to_owned)
-    };
-    let mut domains: Vec<String> = view.certificate.names.iter().map(registered).collect();
-    domains.sort_unstable();
-    domains.dedup();
-    let (certificate, names) = (view.certificate.name.clone(), view.certificate.names_digest());
-    Spent { at: view.now, certificate, names, domains, exempt, unissued: false }
 }
 
 /// A request to look now is settled by having looked.
@@ -475,13 +503,13 @@ fn post(view: &View<'_>, draft: &mut Draft) {
         return draft.record(Slot::Post, Event::PostDone, Reason::PostOwed);
     }
     if let Some(until) = view.hold(&ledger.post) {
-        return draft.wake(until, WakeKind::Hold, held("the post hook", &ledger.post));
+        return draft.wake(until, WakeKind::Hold, held("the post hook", &ledger.post, view.now));
     }
     draft.step(Slot::Post, Effect::RunPost, Reason::PostOwed);
 }
 
-pub(super) fn held(what: &'static str, trouble: &Trouble) -> Reason {
-    let demanded = trouble.hold.is_some_and(|hold| hold.demanded);
+pub(super) fn held(what: &'static str, trouble: &Trouble, now: Timestamp) -> Reason {
+    let demanded = trouble.demanded_until(now).is_some();
     Reason::Held { what, failure: last_message(trouble), demanded }
 }
 

@@ -1,7 +1,7 @@
 //! The replay of a certificate's journal. [`Ledger::apply`] is the only mutation, and refuses what cannot have happened.
 
 use super::event::{Alert, Ask, Entry, Event};
-use super::hold::Trouble;
+use super::hold::{Fruitless, Trouble};
 pub use super::order::{OpenedOrder, Order, Phase};
 use super::rollout;
 use super::sightings::Sightings;
@@ -49,6 +49,8 @@ pub struct Ledger {
     pub unspent: bool,
     /// An order that somebody asked for and whose reply was lost: they are owed another one, though the request is used up.
     pub owed: Option<Attempt>,
+    /// The last orders that came to nothing.
+    pub fruitless: Fruitless,
     /// What the last order was for: trouble with another specification is no trouble of this one.
     pub attempted: Option<SpecDigest>,
     /// With which settings of the issuer.
@@ -200,8 +202,10 @@ impl Ledger {
                 self.post.clear();
             }
             Event::PostFailed { failure } => self.post.attempt(at, failure),
-            Event::PreparationFailed { failure } => {
+            Event::PreparationFailed { failure, spec_digest, settings } => {
                 self.issue.attempt(at, failure);
+                self.attempted = spec_digest.or(self.attempted);
+                self.attempted_with = settings.or(self.attempted_with);
                 self.unspent = true;
             }
             Event::ChallengesDown { attempt } => {
@@ -272,7 +276,10 @@ impl Ledger {
                 self.order_in("StepFailed", *attempt, |_| true)?.step.step(at, failure);
             }
             Event::OrderFailed { attempt, failure } => {
-                self.order_in("OrderFailed", *attempt, |_| true)?;
+                let order = self.order_in("OrderFailed", *attempt, |_| true)?;
+                if let Some(placed) = order.was_placed(failure).then_some(order.intended_at) {
+                    self.fruitless.add(placed);
+                }
                 self.order = None;
                 self.issue.attempt(at, failure);
             }
@@ -485,6 +492,7 @@ impl Ledger {
         held.gate = Gate::Accepted { notes: notes.to_vec(), at };
         self.order = None;
         self.issue.clear();
+        self.fruitless.clear();
         self.settle_forces();
         self.remember_served();
         self.epoch = epoch;
@@ -496,7 +504,9 @@ impl Ledger {
 
     fn reject(&mut self, generation: GenId, violations: &[Violation], at: Timestamp) -> Applied {
         self.pending("Rejected", generation)?.gate = Gate::Rejected { violations: violations.to_vec() };
-        self.order = None;
+        if let Some(order) = self.order.take() {
+            self.fruitless.add(order.intended_at);
+        }
         let all: Vec<&str> = violations.iter().map(|violation| violation.message.as_str()).collect();
         let message = format!("the CA's certificate did not pass the gate and is not published: {}", all.join("; "));
         let mut failure = Failure::new(Class::Operator, "gate:rejected", format!("generation {generation}"), message)
@@ -509,9 +519,11 @@ impl Ledger {
     }
 
     fn abandon(&mut self, attempt: Attempt, lost: bool, why: &Printable, at: Timestamp) -> Applied {
-        let forced = self.order_in("OrderAbandoned", attempt, |_| true)?.forced;
+        let order = self.order_in("OrderAbandoned", attempt, |_| true)?;
+        let (placed, forced) = (order.intended_at, order.forced);
         self.order = None;
         if lost {
+            self.fruitless.add(placed);
             self.owed = forced.then_some(attempt);
             // The first lost reply is tried again at once: it costs one unused order. A second one is a pattern.
             let failure = Failure::new(Class::Retry, "acme:replyLost", "newOrder", why.as_str());

@@ -11,6 +11,7 @@
 //! step. A crash needs no code of its own: the next start reads the facts and plans.
 
 pub mod admit;
+pub mod budget;
 pub mod effect;
 pub mod event;
 pub mod hold;

@@ -2,7 +2,7 @@
 
 use super::hold::Trouble;
 use crate::ports::Proof;
-use crate::types::{Attempt, GenId, Identifier, IssuerName, KeyId, SpecDigest, Timestamp};
+use crate::types::{Attempt, Failure, GenId, Identifier, IssuerName, KeyId, SpecDigest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -107,6 +107,13 @@ impl Order {
     /// Whether a certificate may have come of it: a CSR was about to be sent.
     pub(super) const fn may_have_issued(&self) -> bool {
         matches!(self.phase, Phase::CsrIntended | Phase::Submitted | Phase::Valid | Phase::Staged { .. })
+    }
+
+    /// Whether the CA may have it: not when newOrder was refused, or never got there.
+    pub(super) fn was_placed(&self, failure: &Failure) -> bool {
+        const UNSURE: [&str; 6] =
+            ["acme:foreignIdentifiers", "acme:unreadable", "net:closed", "net:timeout", "net:tooLarge", "net:url"];
+        self.phase != Phase::Intended || UNSURE.contains(&failure.code.as_str())
     }
 
     pub(super) fn enter(&mut self, phase: Phase, at: Timestamp) {

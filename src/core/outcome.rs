@@ -211,7 +211,7 @@ fn incomplete(view: &View<'_>, stage: Stage) -> Option<Outcome> {
 fn limit(plan: &Plan) -> Option<Outcome> {
     let held = plan.wakes.iter().filter(|wake| wake.kind == WakeKind::Hold);
     held.map(|wake| &wake.why).find_map(|why| match why {
-        Reason::Budget | Reason::Held { demanded: true, .. } => Some(Outcome::CaLimit),
+        Reason::Budget { .. } | Reason::Held { demanded: true, .. } => Some(Outcome::CaLimit),
         Reason::ClockSuspect { .. } => Some(Outcome::Operator),
         _ => None,
     })

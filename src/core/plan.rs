@@ -54,6 +54,8 @@ pub struct Wake {
     pub kind: WakeKind,
     /// Why.
     pub why: Reason,
+    /// Until when not even a person who asks changes that: the other side asked for the wait, or a limit would be passed.
+    pub firm: Option<Timestamp>,
 }
 
 /// What one certificate needs.
@@ -173,8 +175,13 @@ impl Draft {
 
     /// Wakes up at `at`; a time that has come already is a moment from now, so that every plan moves on.
     pub(super) fn wake(&mut self, at: Timestamp, kind: WakeKind, why: Reason) {
+        self.wait(Wake { at, kind, why, firm: None });
+    }
+
+    /// The same with all that is known of the wait.
+    pub(super) fn wait(&mut self, wake: Wake) {
         const MOMENT: Duration = Duration::from_millis(1);
-        self.wakes.push(Wake { at: at.max(self.now + MOMENT), kind, why });
+        self.wakes.push(Wake { at: wake.at.max(self.now + MOMENT), ..wake });
     }
 
     fn finish(mut self) -> Plan {

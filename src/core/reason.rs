@@ -1,6 +1,8 @@
 //! Why a decision was taken: typed, so that tests assert it and `why NAME` prints what the code decided.
 
+use super::budget::Full;
 use super::event::Alert;
+use super::hold::Fruitless;
 use crate::types::{Epoch, Failure, GenId, NodeName, NotifierName, Printable, RequestId, Timestamp, Window, humane};
 use serde::Serialize;
 use std::fmt;
@@ -80,12 +82,19 @@ pub enum Reason {
         /// Whether the other side asked for the wait.
         demanded: bool,
     },
-    /// The budget for automatic orders is used up.
-    Budget,
+    /// The budget for automatic orders is used up, or for a forced one what the CA allows.
+    Budget {
+        /// Which part of it.
+        full: Full,
+    },
+    /// Too many orders came to nothing within an hour.
+    Fruitless,
     /// The CA as a whole fails.
     IssuerTrouble {
         /// How.
         failure: Printable,
+        /// Whether it is well, and a limit of it stands in the way of all orders.
+        limit: bool,
     },
     /// A node cannot be reached.
     NodeTrouble {
@@ -218,8 +227,16 @@ impl fmt::Display for Reason {
                     if *demanded { "; the other side asked for this wait" } else { "" }
                 )
             }
-            Self::Budget => f.write_str("the budget for automatic orders is used up; `renew --force` goes past it"),
-            Self::IssuerTrouble { failure } => write!(f, "the CA as a whole fails ({failure})"),
+            Self::Budget { full } => {
+                write!(f, "the budget for automatic orders is used up ({full}); `renew --force` goes past it")
+            }
+            Self::Fruitless => {
+                write!(f, "{} orders within an hour came to nothing, and no more than that are placed", Fruitless::MOST)
+            }
+            Self::IssuerTrouble { failure, limit: false } => write!(f, "the CA as a whole fails ({failure})"),
+            Self::IssuerTrouble { failure, limit: true } => {
+                write!(f, "the CA takes no order at all from here ({failure})")
+            }
             Self::NodeTrouble { node, failure } => write!(f, "{node} cannot be reached ({failure})"),
             Self::ClockSuspect { why } => write!(f, "{why}; no new order until that is mended"),
             Self::CaBusy => f.write_str("other orders at this CA go first"),

@@ -119,7 +119,7 @@ fn placeholders(view: &View<'_>, draft: &mut Draft) {
             continue;
         }
         if let Some(until) = view.hold(&rolled.deploy) {
-            draft.wake(until, WakeKind::Hold, held("publishing a placeholder", &rolled.deploy));
+            draft.wake(until, WakeKind::Hold, held("publishing a placeholder", &rolled.deploy, draft.now));
             continue;
         }
         let why = Reason::NothingPublished { node: node.clone() };
@@ -309,7 +309,7 @@ impl<'a> Turn<'a> {
     fn deploy(&self, view: &View<'a>, why: Reason, draft: &mut Draft) {
         let node = self.node.name.clone();
         if let Some(until) = view.hold(&self.rolled.deploy) {
-            return draft.wake(until, WakeKind::Hold, held("publishing", &self.rolled.deploy));
+            return draft.wake(until, WakeKind::Hold, held("publishing", &self.rolled.deploy, draft.now));
         }
         if let Some(until) = self.unreachable(view) {
             let failure = view.shared.nodes.get(&node).and_then(|facts| facts.trouble.last.clone());
@@ -347,7 +347,7 @@ impl<'a> Turn<'a> {
 
     fn reload(&self, view: &View<'a>, why: Reason, draft: &mut Draft) {
         if let Some(until) = self.hold(view, &self.rolled.reload) {
-            return draft.wake(until, WakeKind::Hold, held("reloading", &self.rolled.reload));
+            return draft.wake(until, WakeKind::Hold, held("reloading", &self.rolled.reload, draft.now));
         }
         let (node, verb) = (self.node.name.clone(), self.verb);
         let effect = Effect::Reload { node, epoch: self.aim.epoch, generation: self.aim.generation, verb };
@@ -377,7 +377,7 @@ impl<'a> Turn<'a> {
                 return self.reload(view, Reason::StillOld { node: self.node.name.clone() }, draft);
             }
             if let Some(until) = view.hold(&self.rolled.serve) {
-                return draft.wake(until, WakeKind::Hold, held("serving it", &self.rolled.serve));
+                return draft.wake(until, WakeKind::Hold, held("serving it", &self.rolled.serve, draft.now));
             }
         }
         let not_before = self.look_not_before(view);

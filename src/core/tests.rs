@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod limits;
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -88,7 +90,7 @@ fn certificate() -> Certificate {
     }
 }
 
-fn spec() -> Spec {
+pub(super) fn spec() -> Spec {
     let hook =
         Hook { argv: vec!["x".into()], shell: false, timeout: Duration::from_secs(1), certbot: false, unit: None };
     let edge = |number| Node {
@@ -420,7 +422,7 @@ fn what_the_disk_refuses_keeps_the_order_and_is_tried_again_by_the_next_run() {
         story.horizon.began = Some(story.now);
     };
     next_run(&mut story);
-    story.happens(Event::PreparationFailed { failure: refused() });
+    story.happens(Event::PreparationFailed { failure: refused(), spec_digest: None, settings: None });
     assert_eq!(story.does(), [], "not twice in one run");
     next_run(&mut story);
     assert_eq!(story.does(), [("make_key", Reason::First)]);

@@ -70,7 +70,7 @@ fn failed(name: &CertName, event: &Event) -> Option<String> {
     let (who, failure) = match event {
         Event::StepFailed { failure, .. }
         | Event::OrderFailed { failure, .. }
-        | Event::PreparationFailed { failure }
+        | Event::PreparationFailed { failure, .. }
         | Event::CleanupFailed { failure, .. }
         | Event::PostFailed { failure } => (None, failure),
         Event::DeployFailed { node, failure, .. }

@@ -32,5 +32,5 @@ pub use status::{
 };
 pub use steps::{PlannedCertificate, PlannedStep, planned, steps};
 pub use story::story;
-pub use summary::{failure, failure_lines, headline, next_try};
+pub use summary::{failure, failure_lines, headline, next_try, waits};
 pub use table::table;

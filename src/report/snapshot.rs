@@ -86,7 +86,9 @@ const fn renews(why: &Reason) -> bool {
 }
 
 fn next(wake: &Wake) -> NextStatus {
-    NextStatus { at: wake.at, held: wake.kind == WakeKind::Hold, why: Printable::new(&wake.why.to_string()) }
+    let forceable = matches!(wake.why, Reason::Budget { .. });
+    let held = wake.kind == WakeKind::Hold;
+    NextStatus { at: wake.at, held, why: Printable::new(&wake.why.to_string()), firm: wake.firm, forceable }
 }
 
 fn generation(held: &Held) -> GenerationStatus {

@@ -182,6 +182,12 @@ pub struct NextStatus {
     pub held: bool,
     /// Why.
     pub why: Printable,
+    /// Until when not even a person who asks changes that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firm: Option<Timestamp>,
+    /// Whether `renew --force` goes past it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forceable: bool,
 }
 
 /// An open order.
@@ -335,7 +341,13 @@ pub(super) mod samples {
             current: true,
             notes: Vec::new(),
         };
-        let renewal = Some(NextStatus { at: now() + DAY * 50, held: false, why: "drawn from the CA's window".into() });
+        let renewal = Some(NextStatus {
+            at: now() + DAY * 50,
+            held: false,
+            why: "drawn from the CA's window".into(),
+            firm: None,
+            forceable: false,
+        });
         CertificateStatus {
             name: name.parse().expect("name"),
             names: vec![host.parse().expect("identifier")],
@@ -393,6 +405,8 @@ pub(super) mod samples {
             at: now() + Duration::from_secs(600),
             held: true,
             why: "edge2 was reloaded and still does not serve it".into(),
+            firm: None,
+            forceable: false,
         });
         api
     }

@@ -73,6 +73,7 @@ pub fn steps(plans: &[PlannedCertificate], now: Timestamp, width: usize, paint: 
 mod tests {
     use super::*;
     use crate::config::spec::KeyAlgorithm;
+    use crate::core::budget::{Full, What};
     use crate::core::{Effect, Slot, Step, Wake, WakeKind};
 
     #[test]
@@ -83,13 +84,15 @@ mod tests {
             effect: Effect::MakeKey { algorithm: KeyAlgorithm::EcdsaP256 },
             why: Reason::First,
         };
-        let wake = Wake { at: now + std::time::Duration::from_secs(60), kind: WakeKind::Hold, why: Reason::Budget };
-        let routine = Wake { at: now, kind: WakeKind::Schedule, why: Reason::Routine };
+        let at = now + std::time::Duration::from_secs(60);
+        let full = Full { until: at, what: What::Set, count: 3, per_secs: 7 * 86_400 };
+        let wake = Wake { at, kind: WakeKind::Hold, why: Reason::Budget { full }, firm: None };
+        let routine = Wake { at: now, kind: WakeKind::Schedule, why: Reason::Routine, firm: None };
         let plan = planned(&"shop".parse().expect("name"), &Plan { steps: vec![step], wakes: vec![routine, wake] });
         let text = steps(&[plan], now, 80, Paint { colour: false });
         assert_eq!(
             text,
-            "shop\n  now   making a key: there is no certificate yet\n  then  in 1m (2026-11-22 10:01 UTC): the budget for automatic orders is used\n        up; `renew --force` goes past it\n"
+            "shop\n  now   making a key: there is no certificate yet\n  then  in 1m (2026-11-22 10:01 UTC): the budget for automatic orders is used up\n        (3 certificates for exactly these names in 7d); `renew --force` goes\n        past it\n"
         );
     }
 }

@@ -19,7 +19,7 @@ pub fn story(certificate: &CertificateStatus, now: Timestamp, width: usize, pain
     stands(&mut page, certificate, now);
     next(&mut page, certificate, now);
     in_the_way(&mut page, certificate);
-    to_type(&mut page, certificate);
+    to_type(&mut page, certificate, now);
     page.gap();
     let looked = format!("as of {} ({})", clock(certificate.looked), ago(certificate.looked, now));
     page.line(&paint.faint(&looked));
@@ -172,7 +172,19 @@ fn in_the_way(page: &mut Page, certificate: &CertificateStatus) {
     }
 }
 
-fn to_type(page: &mut Page, certificate: &CertificateStatus) {
+/// The command that orders, where one would. What the other side asked for is waited out by everybody.
+fn renewing(certificate: &CertificateStatus, now: Timestamp) -> Option<(String, String)> {
+    let name = &certificate.name;
+    let held = certificate.hold.as_ref().filter(|held| held.at > now);
+    if held.is_some_and(|held| held.forceable) {
+        return Some((format!("everleaf renew {name} --force"), "order past the automatic budget".to_owned()));
+    }
+    let firm = held.and_then(|held| held.firm).is_some_and(|until| until > now);
+    let missing = certificate.generation.is_none() || certificate.failures > 0;
+    (missing && !firm).then(|| (format!("everleaf renew {name}"), "try again now".to_owned()))
+}
+
+fn to_type(page: &mut Page, certificate: &CertificateStatus, now: Timestamp) {
     let name = &certificate.name;
     let mut commands: Vec<(String, String)> = Vec::new();
     let behind: Vec<&NodeStatus> =
@@ -188,9 +200,7 @@ fn to_type(page: &mut Page, certificate: &CertificateStatus) {
                 ));
             }
         }
-        if certificate.generation.is_none() || certificate.failures > 0 {
-            commands.push((format!("everleaf renew {name}"), "try again now".to_owned()));
-        }
+        commands.extend(renewing(certificate, now));
         if let Some(earlier) = certificate.earlier.last().filter(|_| !behind.is_empty()) {
             commands.push((format!("everleaf rollback {name}"), format!("go back to {earlier}")));
         }
@@ -207,7 +217,7 @@ fn to_type(page: &mut Page, certificate: &CertificateStatus) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::samples;
+    use super::super::status::{NextStatus, samples};
     use super::*;
 
     const PLAIN: Paint = Paint { colour: false };
@@ -261,6 +271,24 @@ as of 2026-11-22 09:55 UTC (5m ago)
     fn one_that_is_well_asks_for_nothing() {
         let text = story(&samples::live("shop"), samples::now(), 80, PLAIN);
         assert!(!text.contains("What to type") && !text.contains("in the way") && !text.contains("!!"), "{text}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_try_again_while_the_ca_wants_to_be_left_alone() {
+        let mut shop = samples::live("shop");
+        shop.failures = 1;
+        let (at, why) = (samples::now() + std::time::Duration::from_secs(3_600), "issuing failed".into());
+        let held = NextStatus { at, held: true, why, firm: None, forceable: false };
+        let typed = |held: NextStatus| {
+            let story = story(&CertificateStatus { hold: Some(held), ..shop.clone() }, samples::now(), 80, PLAIN);
+            story.lines().find(|line| line.contains("everleaf renew")).map(str::to_owned)
+        };
+        let again = Some("  everleaf renew shop  try again now".to_owned());
+        assert_eq!(typed(held.clone()), again);
+        assert_eq!(typed(NextStatus { firm: Some(at), ..held.clone() }), None);
+        assert_eq!(typed(NextStatus { firm: Some(samples::now()), ..held.clone() }), again, "that is over");
+        let past = Some("  everleaf renew shop --force  order past the automatic budget".to_owned());
+        assert_eq!(typed(NextStatus { forceable: true, ..held }), past);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A failure in words, and a run in one line.
 
-use super::page::{Page, Paint};
+use super::exit::OK;
+use super::page::{Page, Paint, clock, in_time};
 use super::status::{CertificateStatus, NextStatus, Said};
-use crate::types::{CertName, Class, Failure, Printable, humane};
+use crate::types::{CertName, Class, Failure, Printable, Timestamp, humane};
 
 /// A failure on one line: what, where, why, what to do, and `next`, when it is tried again.
 #[must_use]
@@ -23,6 +24,7 @@ pub fn next_try(failure: &Failure, hold: &NextStatus, names: &[&CertName]) -> St
     let for_people = matches!(failure.class, Class::Operator | Class::Spec);
     let asked_for = ["acme:", "net:"].iter().any(|prefix| failure.code.starts_with(prefix));
     let sooner = match names {
+        _ if hold.firm.is_some() => String::new(),
         [name] if for_people && asked_for => format!(", or at once by `everleaf renew {name}`"),
         [_, ..] if for_people && asked_for => ", or at once by `everleaf renew NAME`".to_owned(),
         _ => String::new(),
@@ -51,6 +53,13 @@ pub fn failure_lines(page: &mut Page, lead: &str, failure: &Failure, whole: bool
         let code = format!("    code {}", failure.code);
         page.line(&page.paint.faint(&code));
     }
+}
+
+/// What is waited for although nothing failed, and until when: a budget, a clock; nothing where nothing is amiss.
+#[must_use]
+pub fn waits(certificate: &CertificateStatus, now: Timestamp) -> Option<String> {
+    let hold = certificate.hold.as_ref().filter(|hold| certificate.exit != OK && hold.at > now)?;
+    Some(format!("nothing is done until {} ({}): {}", clock(hold.at), in_time(hold.at, now), hold.why))
 }
 
 /// A run in one line: how many stand how.
@@ -91,7 +100,13 @@ mod tests {
             failure("shop", &broken, None),
             "shop: edge2: the reload command exited with 1; run it by hand [hook:exit]"
         );
-        let next = NextStatus { at: Timestamp::from_secs(1_795_341_600), held: true, why: Printable::default() };
+        let next = NextStatus {
+            at: Timestamp::from_secs(1_795_341_600),
+            held: true,
+            why: Printable::default(),
+            firm: None,
+            forceable: false,
+        };
         assert_eq!(
             failure("shop", &broken, Some(&next_try(&broken, &next, &[]))),
             "shop: edge2: the reload command exited with 1; run it by hand; tried again by the first run after \

@@ -39,6 +39,9 @@ pub struct Failure {
     /// The least wait the other side asked for, in milliseconds in JSON.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis")]
     pub retry_after: Option<Duration>,
+    /// Whether it stands in the way of every new order at this CA, not of this one alone: a limit on the account or address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub issuer_wide: bool,
 }
 
 /// The particulars kept of one failure.
@@ -56,6 +59,7 @@ impl Failure {
             advice: Printable::default(),
             details: Vec::new(),
             retry_after: None,
+            issuer_wide: false,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a certificate is for: DNS names, wildcards, IP addresses.
 
+use super::{Digest, sha256};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -51,6 +53,13 @@ impl Identifier {
             Self::Dns(name) => name.strip_prefix("*.").unwrap_or(name).to_owned(),
             Self::Ip(address) => address.to_string(),
         }
+    }
+
+    /// The digest of an exact set of names, in whatever order.
+    #[must_use]
+    pub fn set_digest(names: &[Self]) -> Digest {
+        let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
+        sha256(&[names.into_iter().collect::<Vec<_>>().join(",").as_bytes()])
     }
 
     /// Whether a certificate with this SAN is good for `asked` (RFC 6125 §6.4.3: a wildcard stands for exactly one label).

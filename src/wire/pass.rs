@@ -256,7 +256,8 @@ impl Came {
     }
 
     /// Whether somebody else is at it.
-    fn busy(&self, name: &CertName) -> bool {
+    #[must_use]
+    pub fn busy(&self, name: &CertName) -> bool {
         self.locked.iter().any(|(locked, _)| locked == name)
     }
 }

@@ -1,12 +1,10 @@
 //! What can be looked up without changing anything: plans, budgets, accounts.
 
 use super::{App, Watch};
-use crate::core::event::IssuerEvent;
-use crate::core::shared::IssuerFacts;
-use crate::core::{Entry, Horizon};
-use crate::ports::{Account, AccountStore, Journal, Scope};
+use crate::core::Horizon;
+use crate::ports::{Account, AccountStore};
 use crate::report::{PlannedCertificate, Progress, planned};
-use crate::types::{CertName, Class, Failure, IssuerName, Seq, humane};
+use crate::types::{CertName, Failure, IssuerName};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,42 +30,15 @@ impl App {
     /// # Errors
     /// When an issuer's journal cannot be read.
     pub fn cost(&self, names: &[CertName]) -> Result<Vec<(CertName, String)>, Failure> {
-        let mut costs = Vec::new();
-        for name in names {
-            let Some(certificate) = self.spec.certificates.get(name) else { continue };
-            let facts = self.issuer_facts(&certificate.issuer)?;
-            let quota = self.spec.issuers.get(&certificate.issuer).and_then(|issuer| issuer.budget.per_set);
-            let per = quota.map_or(Duration::from_secs(7 * 86_400), |quota| quota.per);
-            let now = self.now();
-            let digest = certificate.names_digest();
-            let same = |spent: &&crate::core::shared::Spent| {
-                !spent.exempt && !spent.unissued && spent.names == digest && now.since(spent.at) < per
-            };
-            let used = facts.orders.iter().filter(same).count();
-            let span = humane(per);
-            let cost = match quota {
-                Some(quota) => format!(
-                    "one more order for exactly these names at {}; automatic runs may use {} in {span}, {used} are used",
-                    certificate.issuer, quota.count
-                ),
-                None => format!(
-                    "one more order at {}, whose limits are not known here; {used} in the last {span}",
-                    certificate.issuer
-                ),
-            };
-            costs.push((name.clone(), cost));
-        }
-        Ok(costs)
-    }
-
-    fn issuer_facts(&self, issuer: &IssuerName) -> Result<IssuerFacts, Failure> {
-        let mut facts = IssuerFacts::default();
-        for record in Journal::load(&*self.state, &Scope::Issuer(issuer.clone()), Seq(0))?.records {
-            let event: IssuerEvent = serde_json::from_value(record.event)
-                .map_err(|error| Failure::new(Class::Operator, "state:damaged", issuer.as_str(), error.to_string()))?;
-            facts.apply(&Entry { seq: record.seq, at: record.at, event });
-        }
-        Ok(facts)
+        let watch = Rc::new(Watch::new(Progress::quiet(), false));
+        let shared = self.agent(Horizon { span: Duration::ZERO, issue: true, began: None }, watch)?.shared()?;
+        let now = self.now();
+        let cost = |name: &CertName| {
+            let certificate = self.spec.certificates.get(name)?;
+            let issuer = self.spec.issuers.get(&certificate.issuer)?;
+            Some((name.clone(), shared.cost(&self.spec, issuer, certificate, now)))
+        };
+        Ok(names.iter().filter_map(cost).collect())
     }
 
     /// The account at `issuer`. `None` when none was registered yet and `register` is false.

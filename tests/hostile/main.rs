@@ -3,12 +3,14 @@
 //! `messages/`, as it was reviewed.
 #![cfg(test)]
 
+mod budgets;
 mod bytes;
 mod ca_wire;
 mod daemon;
 mod dependencies;
 mod floods;
 mod peers;
+mod plain;
 mod promises;
 #[path = "../rig/mod.rs"]
 mod rig;

@@ -72,6 +72,7 @@ fn an_issuer(name: IssuerName) -> Issuer {
             per_set: Some(Quota { count: 3, per: Duration::from_secs(2 * 86_400) }),
             per_domain: None,
             per_account: Some(Quota { count: 300, per: Duration::from_secs(3 * 3_600) }),
+            ..Budget::default()
         },
         parallel: 4,
         dry_run: None,
