@@ -9,6 +9,7 @@ mod ca_wire;
 mod daemon;
 mod dependencies;
 mod floods;
+mod mutants;
 mod peers;
 mod plain;
 mod promises;
