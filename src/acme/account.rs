@@ -29,9 +29,9 @@ pub(super) async fn open(
     directory: &Directory,
     wire: &Arc<Wire>,
 ) -> Result<Session, Failure> {
-    let stored = store.load(&issuer.name, &issuer.directory)?;
-    let is_new = stored.is_none();
-    let mut stored = match stored {
+    let kept = stored(issuer, store)?;
+    let is_new = kept.is_none();
+    let mut stored = match kept {
         Some(stored) => stored,
         None => make(issuer, store, directory)?,
     };
@@ -68,12 +68,34 @@ impl Session {
     }
 }
 
+/// What is kept of the account; nothing when there was none yet.
+///
+/// # Errors
+/// The store's; code `account:lost` when there was one.
+pub(super) fn stored(issuer: &Issuer, store: &dyn AccountStore) -> Result<Option<StoredAccount>, Failure> {
+    match store.load(&issuer.name, &issuer.directory)? {
+        Some(stored) => AccountKey::read(&stored.key_pkcs8).map(|_| Some(stored)),
+        None => store.ordered_before(&issuer.directory).map_or(Ok(None), |url| Err(lost(issuer, &url))),
+    }
+}
+
 /// A new key, stored before anybody hears of it; nothing when the CA would refuse the registration anyway.
 fn make(issuer: &Issuer, store: &dyn AccountStore, directory: &Directory) -> Result<StoredAccount, Failure> {
     may_register(issuer, directory)?;
     let account = StoredAccount { directory: issuer.directory.clone(), key_pkcs8: AccountKey::generate()?, url: None };
     store.save(&issuer.name, &account)?;
     Ok(account)
+}
+
+/// An account whose key is gone is not replaced without a word: authorizations, CAA records and limits hang on it.
+fn lost(issuer: &Issuer, url: &str) -> Failure {
+    let message = format!("the key of the account that ordered here until now, {url}, is gone");
+    let advice = format!(
+        "put accounts/{} in the state directory back from a backup; if there is none, `everleaf account register {}` makes \
+         a new account",
+        issuer.name, issuer.name
+    );
+    Failure::new(Class::Operator, "account:lost", issuer.name.as_str(), message).advise(advice)
 }
 
 fn may_register(issuer: &Issuer, directory: &Directory) -> Result<(), Failure> {

@@ -115,6 +115,10 @@ impl Ca for AcmeCa {
         Box::pin(async { Ok(self.directory().await?.offers.clone()) })
     }
 
+    fn is_ready(&self) -> Result<(), Failure> {
+        account::stored(&self.issuer, &*self.accounts).map(|_| ())
+    }
+
     fn account(&self) -> Pending<'_, Result<Account, Failure>> {
         Box::pin(async {
             let session = self.session().await?;

@@ -7,7 +7,7 @@ use super::{AT_HAND, Agent, Lead, Next};
 use crate::config::spec::Issuer;
 use crate::core::event::IssuerEvent;
 use crate::core::outcome::standing;
-use crate::core::{Batch, Effect, Event, InFlight, LONGEST_PAUSE, Plan, Slot, WakeKind, Work, admit, plan};
+use crate::core::{Batch, Effect, Event, InFlight, LONGEST_PAUSE, Plan, Reason, Slot, WakeKind, Work, admit, plan};
 use crate::ports::{AppendError, Clock, HookContext, Pending};
 use crate::types::{CertName, Failure, GenId, IssuerName, NodeName, Timestamp};
 use futures_util::StreamExt;
@@ -215,6 +215,11 @@ impl<'a> Burst<'a> {
 
     fn begin_one(&mut self, work: &Work) -> bool {
         let (Some((name, _)), Some(effect)) = (work.parts.first(), work.effect()) else { return true };
+        if let Some(trouble) = self.unready(name, effect) {
+            // What is recorded is planned from at once; nothing was begun.
+            self.happened(name, vec![trouble]);
+            return false;
+        }
         if !self.count(name, effect) {
             return false;
         }
@@ -233,10 +238,34 @@ impl<'a> Burst<'a> {
             rehearsal: self.agent.settings.rehearsal,
             host: self.agent.settings.host.clone(),
         };
+        for (name, step) in &work.parts {
+            match &step.why {
+                Reason::Drifted { .. } => tracing::warn!(certificate = %name, "{}: it is published anew", step.why),
+                Reason::Lost { .. } if matches!(step.effect, Effect::OpenOrder { .. }) => {
+                    tracing::warn!(certificate = %name, "{}: another one is ordered", step.why);
+                }
+                _ => {}
+            }
+        }
         self.agent.observer.began(work);
         self.in_flight.begin(work);
         self.under_way.push(perform(bench, contexts, work.clone()));
         true
+    }
+
+    /// What on this machine alone stands against an order, before it is counted and intended.
+    fn unready(&self, name: &CertName, effect: &Effect) -> Option<Event> {
+        let Effect::OpenOrder { issuer, intent, .. } = effect else { return None };
+        let Event::OrderIntended { key, names, spec_digest, settings, .. } = &**intent else { return None };
+        let ports = &self.agent.ports;
+        let ready =
+            ports.keys.csr(name, key, names).and_then(|_| ports.cas.get(issuer).map_or(Ok(()), |ca| ca.is_ready()));
+        let failure = ready.err()?;
+        if failure.is_lost_key() {
+            tracing::warn!(certificate = %name, "{failure}: a new key is made");
+            return Some(Event::KeyDiscarded { key: *key });
+        }
+        Some(Event::PreparationFailed { failure, spec_digest: Some(*spec_digest), settings: *settings })
     }
 
     /// Counts an order against the CA's budget before it is intended. If another process was quicker, plan again.
@@ -258,7 +287,7 @@ impl<'a> Burst<'a> {
             hand.stale = true;
         }
         if let (Some(failure), Some(hand)) = (error, self.hands.get_mut(name)) {
-            tracing::error!(certificate = %name, "{failure}");
+            tracing::info!(certificate = %name, "{failure}");
             hand.broken = Some(failure);
         }
         false
@@ -320,7 +349,15 @@ impl<'a> Burst<'a> {
                 hand.stale = true;
             }
         }
+        let mended = done.work.parts.iter().any(|(_, step)| matches!(step.why, Reason::Drifted { .. }));
         for (name, events) in done.events {
+            for event in events.iter().filter(|_| mended) {
+                if let Event::Deployed { node, notes, .. } = event {
+                    for note in notes {
+                        tracing::warn!(certificate = %name, %node, "{note}");
+                    }
+                }
+            }
             self.happened(&name, events);
         }
         for (name, saw) in done.saw {
@@ -346,7 +383,7 @@ impl<'a> Burst<'a> {
     /// Makes events durable and known.
     fn happened(&mut self, name: &CertName, events: Vec<Event>) -> bool {
         let Some(hand) = self.hands.get_mut(name) else { return false };
-        let epoch = hand.facts.ledger.epoch.next();
+        let epoch = hand.facts.ledger.next_epoch(self.agent.ports.clock.now());
         let at_epoch = |event| match event {
             Event::Accepted { generation, notes, .. } => Event::Accepted { generation, epoch, notes },
             event => event,

@@ -217,7 +217,7 @@ fn read<E: DeserializeOwned>(ports: &Ports, scope: &Scope, after: Seq) -> Result
     }
     if let Some(aside) = &loaded.set_aside {
         tracing::warn!(
-            "the damaged journal of {scope:?} was set aside as {}; its holds are forgotten, its orders counted again",
+            "{}: the journal is damaged and was set aside; the waits in it are forgotten, its orders counted again",
             aside.display()
         );
     }

@@ -72,10 +72,13 @@ impl Hand {
             if lost || loaded.set_aside.is_some() { ports.generations.list(&self.name)? } else { Vec::new() };
         if loaded.set_aside.is_some() || !generations.is_empty() {
             let note = match loaded.set_aside {
-                Some(aside) => format!("the damaged journal was set aside as {}", aside.display()),
+                Some(aside) => format!("the journal was damaged and is set aside as {}", aside.display()),
                 None => "the journal is gone".to_owned(),
-            } + "; rebuilt from generations";
-            tracing::warn!(certificate = %self.name, "{note}");
+            } + "; what it said is rebuilt from the certificates that are kept";
+            let name = &self.name;
+            tracing::warn!(
+                "{name}: {note}; for a day nothing is ordered, but at the last call or by `everleaf renew {name} --force`"
+            );
             self.append(ports, vec![Event::Rebuilt { generations, note: note.into() }]);
             self.broken.clone().map_or(Ok(()), Err)?;
         }
@@ -137,7 +140,7 @@ impl Hand {
     }
 
     fn give_up(&mut self, failure: Failure) -> bool {
-        tracing::error!(certificate = %self.name, "{failure}");
+        tracing::info!(certificate = %self.name, "{failure}");
         self.broken = Some(failure);
         false
     }

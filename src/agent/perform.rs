@@ -6,8 +6,8 @@ use crate::core::ledger::Phase;
 use crate::core::sightings::{EndpointSeen, NodeSeen, TimerSeen, endpoint_id};
 use crate::core::{Effect, Event, Facts, Shared, Work};
 use crate::ports::{
-    AnyGeneration, Authorization, Criteria, Download, Generation, HookContext, Look, Notice, Observation, OrderLook,
-    OrderStatus, Pending, Production, Proof, RenewalInfo, Shown, Verdict,
+    About, AnyGeneration, Authorization, Criteria, Download, Generation, HookContext, Look, Notice, Observation,
+    OrderLook, OrderStatus, Pending, Production, Proof, RenewalInfo, Shown, Verdict,
 };
 use crate::types::{
     Attempt, CertName, Class, Digest, Epoch, Failure, GenId, IssuerName, NodeName, Printable, Timestamp,
@@ -67,6 +67,7 @@ pub(super) fn perform(bench: Bench, contexts: Vec<HookContext>, work: Work) -> P
         match &effect {
             Effect::Reload { .. } => bench.reload(done, &effect, &contexts).await,
             Effect::Tell { .. } => bench.tell(done, &effect).await,
+            Effect::AskTime { issuer } => bench.ask_time(done, issuer).await,
             Effect::OpenOrder { issuer, .. }
             | Effect::FetchAuthorizations { issuer, .. }
             | Effect::Answer { issuer, .. }
@@ -195,7 +196,7 @@ impl Bench {
         };
         match judged() {
             Ok(Verdict::Accepted { notes }) => {
-                Event::Accepted { generation, epoch: self.facts.ledger.epoch.next(), notes }
+                Event::Accepted { generation, epoch: self.facts.ledger.next_epoch(self.ports.clock.now()), notes }
             }
             Ok(Verdict::Rejected { violations }) => Event::Rejected { generation, violations },
             Err(failure) => Event::StepFailed { attempt, failure },
@@ -263,8 +264,8 @@ impl Bench {
             Err(failure) => {
                 done.issuer = concerns_the_ca(&failure).then(|| (issuer.clone(), Some(failure.clone())));
                 let mut events = Vec::new();
-                if let (Effect::SubmitCsr { key, .. } | Effect::FetchChain { key, .. }, "key:missing" | "key:damaged") =
-                    (effect, failure.code.as_str())
+                if let Effect::SubmitCsr { key, .. } | Effect::FetchChain { key, .. } = effect
+                    && failure.is_lost_key()
                 {
                     events.push(Event::KeyDiscarded { key: *key });
                 }
@@ -294,6 +295,17 @@ impl Bench {
         open.map(|authorization| proof(certificate, authorization)).collect()
     }
 
+    /// Whatever the CA answers has a date on it, which it keeps.
+    async fn ask_time(&self, done: Done, issuer: &IssuerName) -> Done {
+        let answer = match self.ports.cas.get(issuer) {
+            Some(ca) => ca.offers().await.and_then(|_| ca.clock_offset().ok_or_else(|| undated(issuer))),
+            None => Err(self.unconfigured("its issuer")),
+        };
+        let failed = answer.err();
+        let told = failed.clone().filter(concerns_the_ca);
+        Done { issuer: told.map(|failure| (issuer.clone(), Some(failure))), failed, ..done }
+    }
+
     async fn poll_ari(&self, mut done: Done, issuer: &IssuerName, generation: GenId, id: &str) -> Done {
         let answer = match self.ports.cas.get(issuer) {
             Some(ca) => ca.renewal_info(id).await,
@@ -312,13 +324,31 @@ impl Bench {
     // ----------------------------------------------------------------------------------------------------- on nodes
 
     fn production(&self, generation: GenId) -> Result<Generation<Production>, Failure> {
-        match self.ports.generations.read(&self.name, generation)? {
+        let read = || self.ports.generations.read(&self.name, generation);
+        let found = read().or_else(|failure| if self.rescued(generation, &failure) { read() } else { Err(failure) });
+        match found? {
             AnyGeneration::Production(generation) => Ok(generation),
             AnyGeneration::Rehearsed(_) => {
                 let why = "it came from a rehearsal and is never published";
                 Err(Failure::new(Class::Operator, "generation:rehearsed", format!("generation {generation}"), why))
             }
         }
+    }
+
+    /// Whether a generation that is lost here could be put back from what is published on this machine.
+    fn rescued(&self, generation: GenId, failure: &Failure) -> bool {
+        let lost = matches!(failure.code.as_str(), "generation:missing" | "generation:damaged");
+        let about = self.facts.ledger.generations.get(&generation).filter(|held| lost && held.accepted());
+        let (Some(held), Some(certificate)) = (about, self.certificate()) else { return false };
+        // The journal knows that the gate accepted it.
+        let about = About { accepted: held.accepted_at(), ..held.about.clone() };
+        let nodes = certificate.nodes.iter().filter_map(|node| self.spec.nodes.get(node));
+        let mut found = nodes.filter_map(|node| self.ports.deployer.read_back(node, certificate));
+        let rescued = found.any(|found| self.ports.generations.rescue(&self.name, &about, &found).is_ok());
+        if rescued {
+            tracing::warn!(certificate = %self.name, "{failure}; it is put back from what is published");
+        }
+        rescued
     }
 
     async fn on_node(&self, mut done: Done, effect: &Effect, context: Option<&HookContext>) -> Done {
@@ -505,6 +535,10 @@ fn proof(certificate: &Certificate, authorization: &Authorization) -> Result<Pro
         token: challenge.token.clone(),
         key_authorization: challenge.key_authorization.clone(),
     })
+}
+
+fn undated(issuer: &IssuerName) -> Failure {
+    Failure::new(Class::Retry, "clock:undated", issuer.as_str(), "the CA does not say what time it is")
 }
 
 /// Refuses when our clock and the CA's differ too much for an order.

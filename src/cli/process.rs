@@ -5,6 +5,7 @@ use super::screen::Screen;
 use crate::report::INTERNAL;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
@@ -17,12 +18,18 @@ use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-/// Files are private unless somebody says otherwise; keys never reach a core file or another process of the same user.
+/// Files are private unless somebody says otherwise; keys never reach a core file or another process of the same user; a
+/// limit kills nobody.
 pub(super) fn harden() {
     umask(Mode::from_bits_truncate(0o077));
     // Both may be forbidden in a sandbox, which then forbids core files itself.
     let _ = set_dumpable(false);
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // A limit on the size of files is met as an error with a place and a reason, not as a death in the middle of a write.
+    // Programs started from here have no signal blocked: the standard library sees to that.
+    let mut too_large = SigSet::empty();
+    too_large.add(Signal::SIGXFSZ);
+    let _ = too_large.thread_block();
 }
 
 /// A defect is one line with its place, and exit 70. Its message is not shown: it could hold anything.

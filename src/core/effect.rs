@@ -24,6 +24,8 @@ pub enum Slot {
     Post,
     /// The wake-up outside this process.
     Timer,
+    /// What time it is.
+    Clock,
     /// A node.
     Node(NodeName),
     /// An endpoint.
@@ -48,6 +50,11 @@ pub enum Effect {
     RunPre,
     /// Run the `post` hook.
     RunPost,
+    /// Ask the CA what time it is: nothing is spent by that.
+    AskTime {
+        /// Whom.
+        issuer: IssuerName,
+    },
     /// Open an order.
     OpenOrder {
         /// Where.
@@ -249,6 +256,7 @@ impl Effect {
             Self::MakeKey { .. } => "make_key",
             Self::RunPre => "run_pre",
             Self::RunPost => "run_post",
+            Self::AskTime { .. } => "ask_time",
             Self::OpenOrder { .. } => "open_order",
             Self::FetchAuthorizations { .. } => "fetch_authorizations",
             Self::PutUp { .. } => "put_up",

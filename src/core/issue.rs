@@ -87,7 +87,8 @@ fn go_on(view: &View<'_>, order: &Order, draft: &mut Draft) {
         let event = Event::OrderAbandoned { attempt, lost: true, why: why.into() };
         return draft.record(Slot::Issue, event, Reason::ReplyLost);
     };
-    if let Some(at) = order.look_at.filter(|at| *at > view.now) {
+    // An order of the future was opened by a clock that was wrong: it is looked at now.
+    if let Some(at) = order.look_at.filter(|at| *at > view.now && order.entered_at <= view.now) {
         return draft.wake(at, WakeKind::Pause, Reason::CaWorking { phase: order.phase.name() });
     }
     let effect = next_effect(view, order, &opened.url, &opened.account);
@@ -157,7 +158,7 @@ fn patience(view: &View<'_>) -> Duration {
 
 /// Whether what an order brought, or the key it is for, is no longer on this disk.
 fn is_lost(failure: &Failure) -> bool {
-    matches!(failure.code.as_str(), "key:missing" | "key:damaged" | "generation:missing" | "generation:damaged")
+    failure.is_lost_key() || matches!(failure.code.as_str(), "generation:missing" | "generation:damaged")
 }
 
 /// Whether an order can go no further, and why. What passes by itself keeps the order.
@@ -217,6 +218,10 @@ fn renew(view: &View<'_>, asking_ari: bool, draft: &mut Draft) {
     let plain = view.ledger().asked_for(|ask| matches!(ask, Ask::Renew { force: false, .. }));
     if let Some(((id, _), refusal)) = plain.zip(fruitless(view)) {
         return close(id, refusal, draft);
+    }
+    if let Some(why) = view.clock_suspect().filter(|_| view.shared.clock_offset.is_none() && !insists(view, &need)) {
+        // Only our own journal speaks against the clock: the CA knows better.
+        draft.step(Slot::Clock, Effect::AskTime { issuer: view.issuer.name.clone() }, why);
     }
     if let Some(wake) = blocked(view, &need) {
         close_asks(view, draft);
@@ -283,7 +288,18 @@ fn need<'a>(view: &View<'a>, draft: &mut Draft) -> Option<Need<'a>> {
     if newest.about.spec_digest != view.certificate.digest(view.issuer) {
         return now(Reason::SpecChanged);
     }
+    if is_gone(view, newest) {
+        return now(Reason::Lost { generation: newest.about.generation });
+    }
     by_schedule(view, newest, draft)
+}
+
+/// Whether the newest generation can no longer be published anywhere, because it is on this disk no more, nor where it was
+/// published.
+fn is_gone(view: &View<'_>, newest: &Held) -> bool {
+    let nodes = view.certificate.nodes.iter().filter_map(|node| view.ledger().nodes.get(node));
+    let wanted = view.wanted().is_some_and(|held| held.about.generation == newest.about.generation);
+    wanted && nodes.filter_map(|rolled| rolled.deploy.last.as_ref()).any(is_lost)
 }
 
 fn by_schedule<'a>(view: &View<'a>, newest: &Held, draft: &mut Draft) -> Option<Need<'a>> {
@@ -354,7 +370,7 @@ fn window(view: &View<'_>, newest: &Held) -> Option<Window> {
 /// What stands against an order now.
 fn blocked(view: &View<'_>, need: &Need<'_>) -> Option<Wake> {
     let (ledger, kind) = (view.ledger(), WakeKind::Hold);
-    if let Some(why) = view.clock_suspect() {
+    if let Some(why) = view.clock_suspect().filter(|_| !insists(view, need)) {
         return Some(Wake { at: view.now + super::plan::LONGEST_SLEEP, kind, why, firm: None });
     }
     if let Some(at) = issue_hold(view, need) {
@@ -377,6 +393,12 @@ fn full(view: &View<'_>, by: By) -> Option<Full> {
     let exempt = exempt(view, replaces(view).as_ref());
     let order = Spent::new(view.certificate, view.issuer, view.now, exempt);
     view.shared.full(view.spec, view.issuer, &order, &Also::new(), by, view.now)
+}
+
+/// Whether a person vouches for what everleaf doubts by itself: `renew --force --yes`. What a CA says is not doubted away.
+fn insists(view: &View<'_>, need: &Need<'_>) -> bool {
+    let asked = need.asked.and_then(|(id, _)| view.ledger().asks.get(id));
+    view.shared.clock_offset.is_none() && asked.is_some_and(|asked| matches!(asked.ask, Ask::Renew { yes: true, .. }))
 }
 
 fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
@@ -435,7 +457,7 @@ fn usable_key(view: &View<'_>, need: &Need<'_>) -> Option<KeyId> {
     let new_key = need.asked.filter(|(_, new_key)| *new_key);
     let made_after = new_key.and_then(|(id, _)| ledger.asks.get(id)).map(|asked| asked.seq);
     if view.certificate.reuse_key && made_after.is_none() {
-        let newest = ledger.newest_accepted();
+        let newest = ledger.newest_accepted().filter(|held| ledger.lost_key != Some(held.about.key));
         let same = newest.filter(|held| held.about.family == view.certificate.key.family());
         if let Some(held) = same.filter(|held| held.about.spec_digest == view.certificate.digest(view.issuer)) {
             return Some(held.about.key);
@@ -521,6 +543,15 @@ impl Held {
     /// Whether the gate let it pass.
     #[must_use]
     pub fn accepted(&self) -> bool {
-        matches!(self.gate, Gate::Accepted { .. })
+        self.accepted_at().is_some()
+    }
+
+    /// When the gate let it pass.
+    #[must_use]
+    pub const fn accepted_at(&self) -> Option<Timestamp> {
+        match &self.gate {
+            Gate::Accepted { at, .. } => Some(*at),
+            Gate::Pending | Gate::Rejected { .. } => None,
+        }
     }
 }

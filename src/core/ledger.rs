@@ -68,6 +68,8 @@ pub struct Ledger {
     pub want: Option<Want>,
     /// The highest epoch ever given.
     pub epoch: Epoch,
+    /// The last key that was found to be gone: it is not reused.
+    pub lost_key: Option<KeyId>,
     /// What is known of each node.
     pub nodes: BTreeMap<NodeName, Rolled>,
     /// When everything was last live.
@@ -191,7 +193,10 @@ impl Ledger {
             Event::KeyMade { key, algorithm } => {
                 self.spare_keys.insert(*key, SpareKey { algorithm: *algorithm, seq: entry.seq });
             }
-            Event::KeyDiscarded { key } => drop(self.spare_keys.remove(key)),
+            Event::KeyDiscarded { key } => {
+                self.spare_keys.remove(key);
+                self.lost_key = Some(*key);
+            }
             Event::Retired => self.retired = Some(at),
             Event::Revived => self.retired = None,
             Event::Pruned { generation } => drop(self.generations.remove(generation)),
@@ -355,8 +360,7 @@ impl Ledger {
             self.last_number = self.last_number.max(about.generation.number());
             self.generations.insert(about.generation, Held { about: about.clone(), gate, early_window: false });
         }
-        // Old epochs are lost with the journal; nodes refuse a lower one, so begin above anything they can have seen.
-        self.epoch = Epoch(u64::try_from(at.as_secs()).unwrap_or(0));
+        self.epoch = first_epoch(at);
         if let Some(newest) = self.newest_accepted().map(|held| held.about.generation) {
             let aim = Aim {
                 epoch: self.epoch,
@@ -577,6 +581,12 @@ impl Ledger {
         }
     }
 
+    /// The epoch of the next decision.
+    #[must_use]
+    pub fn next_epoch(&self, now: Timestamp) -> Epoch {
+        if self.epoch == Epoch(0) { first_epoch(now) } else { self.epoch.next() }
+    }
+
     fn node(&mut self, name: &NodeName) -> &mut Rolled {
         self.nodes.entry(name.clone()).or_default()
     }
@@ -643,6 +653,11 @@ impl Ledger {
     pub fn asked_for(&self, kind: impl Fn(&Ask) -> bool) -> Option<(&RequestId, &Asked)> {
         self.asks.iter().filter(|(_, asked)| kind(&asked.ask)).min_by_key(|(_, asked)| asked.seq)
     }
+}
+
+/// Old epochs may be lost with a journal or a whole state; nodes refuse a lower one, so begin above all they can have seen.
+fn first_epoch(at: Timestamp) -> Epoch {
+    Epoch(u64::try_from(at.as_secs()).unwrap_or(0).max(1))
 }
 
 /// A map as a list of pairs: a number that is a key in JSON is text, which a tagged event does not read back as a number.

@@ -110,6 +110,14 @@ pub struct Standing {
     pub troubles: Vec<Failure>,
 }
 
+impl Standing {
+    /// Whether it is this machine, its files or its clock, that has to be mended: only a look shows whether it was.
+    #[must_use]
+    pub fn is_mended_here(&self) -> bool {
+        self.outcome == Outcome::DeployIncomplete || self.troubles.iter().any(Failure::is_mended_here)
+    }
+}
+
 /// Where the certificate `name` stands.
 #[must_use]
 pub fn standing(spec: &Spec, name: &CertName, facts: &Facts, shared: &Shared, plan: &Plan, now: Timestamp) -> Standing {
@@ -170,6 +178,7 @@ fn troubles(view: &View<'_>, plan: &Plan) -> Vec<(Outcome, Failure)> {
         issuing.filter(|trouble| held || trouble.last.as_ref().is_none_or(|last| last.code != "state:rebuilt"));
     let mut found: Vec<(Outcome, Failure)> = issuing.filter_map(issue_trouble).collect();
     found.extend(shared.filter(mine).and_then(issue_trouble));
+    found.extend(plan.wakes.iter().find_map(|wake| doubted(view, &wake.why)).map(|it| (Outcome::Operator, it)));
     found.extend([&ledger.cleanup, &ledger.post].into_iter().filter_map(issue_trouble));
     for (_, rolled) in ledger.nodes.iter().filter(|(node, _)| view.certificate.nodes.contains(node)) {
         let here =
@@ -189,6 +198,18 @@ fn troubles(view: &View<'_>, plan: &Plan) -> Vec<(Outcome, Failure)> {
         }
     }
     said
+}
+
+/// A clock that is not believed, and what to do about it.
+fn doubted(view: &View<'_>, why: &Reason) -> Option<Failure> {
+    let Reason::ClockSuspect { why } = why else { return None };
+    let name = &view.certificate.name;
+    let advice = format!(
+        "compare `date -u` with another clock and set this one (timedatectl, chronyc tracking); if it is right, the next \
+         run that reaches the CA goes on by itself, and `everleaf renew {name} --force --yes` does not wait for that"
+    );
+    let message = format!("{why}, so nothing is ordered and nothing removed; what is published stays");
+    Some(Failure::new(Class::Operator, "clock:suspect", "this machine's clock", message).advise(advice))
 }
 
 fn issue_trouble(trouble: &Trouble) -> Option<(Outcome, Failure)> {

@@ -103,6 +103,11 @@ pub enum Reason {
         /// How.
         failure: Printable,
     },
+    /// What was issued can no longer be published.
+    Lost {
+        /// Which.
+        generation: GenId,
+    },
     /// The clock is not to be believed: no new orders, nothing pruned.
     ClockSuspect {
         /// Why not.
@@ -239,13 +244,14 @@ impl fmt::Display for Reason {
             }
             Self::NodeTrouble { node, failure } => write!(f, "{node} cannot be reached ({failure})"),
             Self::ClockSuspect { why } => write!(f, "{why}; no new order until that is mended"),
+            Self::Lost { generation } => write!(f, "{generation} is lost, here and where it was published"),
             Self::CaBusy => f.write_str("other orders at this CA go first"),
             Self::AriDue => f.write_str("the CA's suggested window is to be asked for"),
             Self::LeftBehind => f.write_str("challenges are up that no order needs"),
             Self::PostOwed => f.write_str("the pre hook ran and its order is over"),
             Self::NotDeployed { node, epoch } => write!(f, "{node} does not have epoch {epoch}"),
             Self::PlacementEdited { node } => write!(f, "where or how it is published on {node} was edited"),
-            Self::Drifted { node } => write!(f, "what lies on {node} is not what everleaf put there"),
+            Self::Drifted { node } => write!(f, "what lies on node {node} is not what everleaf put there"),
             Self::NotReloaded { node } => write!(f, "{node} has new files and was not told"),
             Self::StillOld { node } => write!(f, "{node} was reloaded and still does not serve it"),
             Self::NotProven { endpoint } => write!(f, "{endpoint} was not seen serving it since the last reload"),

@@ -294,6 +294,10 @@ impl<'a> Turn<'a> {
             let again = self.may_be_damaged() && self.hold(view, &self.rolled.reload).is_none();
             return if again { self.deploy(view, why, draft) } else { self.reload(view, why, draft) };
         }
+        if self.rolled.deploy.failures > 0 {
+            // What was found damaged and could not be mended: done already is done, and is known to be done then.
+            return self.deploy(view, Reason::Drifted { node: self.node.name.clone() }, draft);
+        }
         let Confirm::Handshakes(confirm) = view.certificate.confirm else {
             return self.look_at_files(view, FILES_EVERY, draft);
         };
@@ -334,11 +338,14 @@ impl<'a> Turn<'a> {
         let node = self.node.name.clone();
         let seen = view.facts.seen.nodes.get(&node);
         let seen = seen.filter(|seen| seen.started >= deployed.seq && seen.at <= view.now);
-        if seen.is_some_and(|seen| seen.published.is_some() && !seen.holds(self.aim.generation)) {
+        // What cannot even be looked at is published anew, which mends it or says why it cannot.
+        if seen.is_some_and(|seen| !seen.holds(self.aim.generation)) {
             return self.deploy(view, Reason::Drifted { node }, draft);
         }
-        let due = seen.map_or(deployed.at, |seen| seen.at) + every;
+        let last = seen.map_or(deployed.at, |seen| seen.at).min(view.now);
         let why = Reason::DriftLook { endpoint: format!("what lies on {node}") };
+        // A one-shot run opens a certificate because something called for it, damage perhaps: it looks once.
+        let due = view.horizon.began.filter(|began| last < *began).map_or(last + every, |began| began.min(view.now));
         if due > view.now {
             return draft.wake(due, WakeKind::Schedule, why);
         }

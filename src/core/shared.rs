@@ -3,7 +3,7 @@
 use super::budget::Spent;
 use super::event::{Entry, IssuerEvent, NodeEvent};
 use super::hold::Trouble;
-use crate::types::{Digest, IssuerName, NodeName, Seq, Timestamp};
+use crate::types::{Digest, IssuerName, NodeName, Seq, Timestamp, humane};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,15 +27,17 @@ pub const CLOCK_TOLERANCE_SECS: i64 = 300;
 pub const CLOCK_STEP_BACK: Duration = Duration::from_secs(3_600);
 
 impl Shared {
-    /// Why the clock is not to be believed, if so.
+    /// Why the clock is not to be believed, if so. A CA's word counts for more than a journal's: a clock that was wrong
+    /// for an hour leaves records of the future, which must not hold up orders until then.
     #[must_use]
     pub fn clock_suspect(&self, newest: Option<Timestamp>, now: Timestamp) -> Option<String> {
-        if let Some(newest) = newest.filter(|newest| *newest > now + CLOCK_STEP_BACK) {
+        let Some(offset) = self.clock_offset else {
+            let newest = newest.filter(|newest| *newest > now + CLOCK_STEP_BACK)?;
             return Some(format!("the clock says {now}, but the journal's newest record is of {newest}"));
-        }
-        let offset = self.clock_offset.filter(|offset| offset.abs() > CLOCK_TOLERANCE_SECS)?;
+        };
         let direction = if offset > 0 { "ahead of" } else { "behind" };
-        Some(format!("the clock is {} s {direction} the CA's", offset.abs()))
+        let by = humane(Duration::from_secs(offset.unsigned_abs()));
+        (offset.abs() > CLOCK_TOLERANCE_SECS).then(|| format!("the clock is {by} {direction} the CA's"))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Nodes, at};
 use crate::config::spec::{Certificate, Node};
 use crate::hook::Answer;
-use crate::ports::{Generation, HookContext, Production, Published};
+use crate::ports::{Generation, HookContext, Production, Published, Rescued};
 use crate::publish::{self, Files, Target};
 use crate::types::{Epoch, Failure, Printable, Timestamp};
 
@@ -62,6 +62,12 @@ pub(super) fn inspect(
         intact = intact && publish::extra_holds(extra, &files)?;
     }
     Ok(Published { generation: found.generation, epoch: found.epoch, intact })
+}
+
+/// The files that lie there.
+pub(super) fn read_back(node: &Node, certificate: &Certificate) -> Option<Rescued> {
+    let publish::Shown { cert, chain, privkey } = publish::read_back(&node.live.join(certificate.name.as_str()))?;
+    Some(Rescued { cert, chain, privkey })
 }
 
 fn target<'a>(node: &'a Node, certificate: &'a Certificate) -> Target<'a> {

@@ -14,7 +14,9 @@ pub use pid_file::pid_in;
 
 use crate::config::spec::{Certificate, Hook, Node, NodeKind};
 use crate::hook::{Call, Systemd};
-use crate::ports::{CertHooks, Clock, Deployer, Generation, HookContext, Pending, Production, Published, Reloader};
+use crate::ports::{
+    CertHooks, Clock, Deployer, Generation, HookContext, Pending, Production, Published, Reloader, Rescued,
+};
 use crate::types::{Epoch, Failure, NodeName, Printable};
 use std::rc::Rc;
 
@@ -75,6 +77,13 @@ impl Deployer for Nodes {
                 NodeKind::Exec(hook) => self.inspect_by(hook, node, certificate, generation).await,
             }
         })
+    }
+
+    fn read_back(&self, node: &Node, certificate: &Certificate) -> Option<Rescued> {
+        match &node.kind {
+            NodeKind::Local => local::read_back(node, certificate),
+            NodeKind::Exec(_) => None,
+        }
     }
 }
 

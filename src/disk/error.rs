@@ -31,7 +31,12 @@ impl DiskError {
     pub fn failure(&self, area: &str) -> Failure {
         let code = format!("{area}:{:?}", self.errno).to_lowercase();
         let message = format!("cannot {} it: {}", self.action, self.errno.desc());
-        Failure::new(class(self.errno), code, self.path.to_string_lossy(), message).advise(advice(self.errno))
+        Failure::new(class(self.errno), code, self.path.to_string_lossy(), message).advise(self.advice())
+    }
+
+    /// A file that is too large to be read has nothing to do with limits.
+    fn advice(&self) -> &'static str {
+        if self.errno == Errno::EFBIG && self.action == "read" { "" } else { advice(self.errno) }
     }
 }
 
@@ -61,11 +66,16 @@ fn class(errno: Errno) -> Class {
 
 fn advice(errno: Errno) -> &'static str {
     match errno {
+        Errno::EFBIG => {
+            "raise the limit on the size of files (ulimit -f, LimitFSIZE=); what was there before is unchanged"
+        }
         Errno::ENOSPC => "free space or inodes on this file system (df -h, df -i); what was there before is unchanged",
         Errno::EDQUOT => "raise this user's quota; what was there before is unchanged",
         Errno::EIO => "look at the kernel's log for disk errors; what was there before is unchanged",
         Errno::EROFS => "remount it writable; under systemd, add the path to the unit's ReadWritePaths",
-        Errno::EACCES | Errno::EPERM => "look at the owner and mode of the path, and at the user everleaf runs as",
+        Errno::EACCES | Errno::EPERM => {
+            "look at the owner, mode and attributes of the path (ls -ld, lsattr), and at the user everleaf runs as"
+        }
         Errno::EMFILE | Errno::ENFILE => "raise the limit of open files (LimitNOFILE)",
         Errno::ELOOP | Errno::ENOTDIR | Errno::EISDIR | Errno::EINVAL => {
             "something else lies where everleaf keeps a file or directory of its own: move it away"

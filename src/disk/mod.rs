@@ -125,7 +125,7 @@ impl Dir {
         let made = match again(|| mkdirat(&self.fd, name, Mode::S_IRWXU)) {
             Ok(()) => true,
             Err(Errno::EEXIST) => false,
-            Err(errno) => return Err(self.at("make the directory", name)(errno)),
+            Err(errno) => return Err(self.at("make", name)(errno)),
         };
         let dir = self.sub(name)?;
         let found = again(|| fstat(&dir.fd)).map_err(self.at("look at", name))?;
@@ -190,10 +190,11 @@ impl Dir {
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let fd = again(|| openat(&self.fd, name, flags, mode)).map_err(self.at("open", name))?;
         let found = again(|| fstat(&fd)).map_err(self.at("look at", name))?;
-        if kind(&found) != SFlag::S_IFREG {
-            return Err(self.at("read as a file", name)(Errno::EINVAL));
+        match kind(&found) {
+            SFlag::S_IFREG => Ok(File::from(fd)),
+            SFlag::S_IFDIR => Err(self.at("read", name)(Errno::EISDIR)),
+            _ => Err(self.at("read", name)(Errno::EINVAL)),
         }
-        Ok(File::from(fd))
     }
 
     /// The contents of the regular file `name`, at most `limit` bytes; `None` when it is missing.
@@ -225,7 +226,7 @@ impl Dir {
         match again(|| readlinkat(&self.fd, name)) {
             Ok(target) => Ok(Some(target.to_string_lossy().into_owned())),
             Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
-            Err(errno) => Err(self.at("read the link", name)(errno)),
+            Err(errno) => Err(self.at("read", name)(errno)),
         }
     }
 
@@ -250,7 +251,7 @@ impl Dir {
     /// The I/O error.
     pub fn link(&self, name: &str, target: &str, durability: Durability) -> Result<(), DiskError> {
         let temporary = self.temporary(|temporary| {
-            again(|| symlinkat(target, &self.fd, temporary)).map_err(self.at("make the link", temporary))
+            again(|| symlinkat(target, &self.fd, temporary)).map_err(self.at("make", temporary))
         })?;
         self.settle(&temporary, name, durability)
     }
@@ -261,7 +262,7 @@ impl Dir {
     /// The I/O error.
     pub fn make_temporary(&self) -> Result<(String, Self), DiskError> {
         let name = self.temporary(|temporary| {
-            again(|| mkdirat(&self.fd, temporary, Mode::S_IRWXU)).map_err(self.at("make the directory", temporary))
+            again(|| mkdirat(&self.fd, temporary, Mode::S_IRWXU)).map_err(self.at("make", temporary))
         })?;
         let dir = self.sub(&name)?;
         Ok((name, dir))
@@ -285,6 +286,19 @@ impl Dir {
             file.sync_all().map_err(|error| self.io("sync", name, &error))?;
         }
         Ok(())
+    }
+
+    /// Puts owner and mode of the regular file `name` right. Says whether they were not.
+    ///
+    /// # Errors
+    /// The I/O error; `ENOENT` when it is missing.
+    pub fn put_right(&self, name: &str, attributes: &Attributes) -> Result<bool, DiskError> {
+        if self.stat(name)?.is_some_and(|found| kind(&found) != SFlag::S_IFREG || attributes.hold(&found)) {
+            return Ok(false);
+        }
+        let file = self.file(name, OFlag::O_RDONLY)?;
+        apply(&file, attributes).map_err(self.at("set owner and mode of", name))?;
+        Ok(true)
     }
 
     /// Sets owner and mode of the directory itself.

@@ -112,6 +112,11 @@ pub struct Offers {
 pub trait Ca {
     /// What the directory offers; asked once a process.
     fn offers(&self) -> Pending<'_, Result<Offers, Failure>>;
+    /// Whether an order can be begun as far as this machine is concerned: what is kept of the account can be used. Asks nobody.
+    ///
+    /// # Errors
+    /// Code `account:damaged` or `account:lost`, or the I/O error.
+    fn is_ready(&self) -> Result<(), Failure>;
     /// The account: made if there is none (its key is durable first), found by its key if its URL was lost. Never a second one.
     fn account(&self) -> Pending<'_, Result<Account, Failure>>;
     /// Opens an order and checks that it is for the names asked for.

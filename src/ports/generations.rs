@@ -186,6 +186,17 @@ pub enum Verdict {
     },
 }
 
+/// What is published of a generation, to put back what the state has lost.
+#[derive(Debug, Clone)]
+pub struct Rescued {
+    /// The leaf, PEM.
+    pub cert: String,
+    /// The intermediates, PEM.
+    pub chain: String,
+    /// The key, PEM, when it can be read there.
+    pub privkey: Option<Secret>,
+}
+
 /// Issued certificates on disk: `certs/NAME/gen/ID/`.
 pub trait Generations {
     /// Parses what came and stores it aside as a staged generation, durably. Storing the same bytes again is done.
@@ -203,6 +214,11 @@ pub trait Generations {
     /// # Errors
     /// Code `generation:missing` or `generation:damaged`.
     fn read(&self, name: &CertName, generation: GenId) -> Result<AnyGeneration, Failure>;
+    /// Builds the generation of `about` anew from what is published of it. What is left of the damaged one is kept aside.
+    ///
+    /// # Errors
+    /// Code `generation:damaged` when what was found is another certificate, or its key is nowhere; or the I/O error.
+    fn rescue(&self, name: &CertName, about: &About, found: &Rescued) -> Result<(), Failure>;
     /// What is stored, oldest first; damaged directories are left out and logged.
     ///
     /// # Errors

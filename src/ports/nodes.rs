@@ -1,6 +1,6 @@
 //! Machines that terminate TLS: carrying a certificate there, reloading, looking from outside.
 
-use super::{Generation, Pending, Production};
+use super::{Generation, Pending, Production, Rescued};
 use crate::config::spec::{Certificate, Endpoint, Issuer, Node};
 use crate::types::{
     CertName, Epoch, Failure, Fingerprint, GenId, Identifier, KeyFamily, NodeName, Printable, Serial, Timestamp,
@@ -42,6 +42,8 @@ pub trait Deployer {
         certificate: &'a Certificate,
         generation: &'a Generation<Production>,
     ) -> Pending<'a, Result<Option<Published>, Failure>>;
+    /// The files that lie there, where this machine can read them. Whether they are what they should be is not looked at.
+    fn read_back(&self, node: &Node, certificate: &Certificate) -> Option<Rescued>;
 }
 
 /// Makes servers read what was published.

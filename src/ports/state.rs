@@ -182,6 +182,8 @@ pub trait AccountStore {
     /// # Errors
     /// The I/O error; code `account:other_key` when another key is already kept for this directory.
     fn save(&self, issuer: &IssuerName, account: &StoredAccount) -> Result<(), Failure>;
+    /// The URL of an account that must have been kept for this directory once: certificates here were ordered with it.
+    fn ordered_before(&self, directory: &str) -> Option<String>;
 }
 
 /// Private keys and the requests signed with them. A key is on disk, synced, before anybody hears its name.

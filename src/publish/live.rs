@@ -12,7 +12,7 @@ use nix::sys::stat::SFlag;
 use std::os::fd::OwnedFd;
 
 /// The link that is switched.
-const DATA: &str = "..data";
+pub(super) const DATA: &str = "..data";
 /// What a generation's directory begins with.
 const GENERATION: &str = "..gen-";
 /// The directory that foreign files are copied to while their names become links.

@@ -21,11 +21,12 @@ pub use extra::{extra, extra_holds};
 use crate::config::spec::{Access, KeyAlgorithm};
 use crate::disk::{Dir, DiskError};
 use crate::pki::{csr, key};
-use crate::types::{CertName, Class, Epoch, Failure, GenId, Identifier, KeyFamily, Printable, Timestamp};
+use crate::types::{CertName, Class, Epoch, Failure, GenId, Identifier, KeyFamily, Printable, Secret, Timestamp};
 use access::Modes;
-use contents::Contents;
+use contents::{Contents, NAMES};
 use live::Live;
 use nix::errno::Errno;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Which live directory, and who may read it.
@@ -57,6 +58,17 @@ pub struct Found {
     pub epoch: Option<Epoch>,
     /// Whether it is the generation asked about, byte for byte, with its owner and modes, and every name leads to it.
     pub intact: bool,
+}
+
+/// The files that a live directory shows, whatever they are.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The leaf, PEM.
+    pub cert: String,
+    /// The intermediates, PEM.
+    pub chain: String,
+    /// The key, PEM, when it can be read.
+    pub privkey: Option<Secret>,
 }
 
 /// Makes `files` what `target` shows, at `epoch`. Done already is done; what is damaged is healed.
@@ -119,6 +131,33 @@ pub fn inspect(target: &Target<'_>, files: &Files<'_>) -> Result<Found, Failure>
     let same = current.generation == Some(files.generation);
     let intact = same && live.is_intact(&current.name, &Contents::of(files)) && live.is_linked().map_err(failed)?;
     Ok(Found { generation: current.generation, epoch: current.epoch, intact })
+}
+
+/// The files that a live directory shows, where they can be read.
+#[must_use]
+pub fn read_back(live: &Path) -> Option<Shown> {
+    let shown = Dir::open(&live.join(live::DATA)).ok()?;
+    let read = |name: &str| String::from_utf8(shown.read(name, MAX_PUBLISHED).ok()??).ok();
+    Some(Shown { cert: read("cert.pem")?, chain: read("chain.pem")?, privkey: read("privkey.pem").map(Secret::new) })
+}
+
+/// Far more than any certificate's chain takes.
+const MAX_PUBLISHED: usize = 1024 * 1024;
+
+/// A word for what a live directory looks like without reading its files: whoever changes something there changes the word.
+#[must_use]
+pub fn mark(live: &Path) -> String {
+    let link = std::fs::read_link(live.join(live::DATA)).unwrap_or_default();
+    let names = NAMES.map(|(name, _)| mark_of(&live.join(name)));
+    format!("{} {}", link.display(), names.join(" "))
+}
+
+/// The same of a single file; links are followed, as whoever reads it does.
+#[must_use]
+pub fn mark_of(file: &Path) -> String {
+    let Ok(found) = std::fs::metadata(file) else { return "-".to_owned() };
+    // The time of the last change of any kind cannot be set back by whoever made it.
+    format!("{}:{}:{}:{}:{}", found.dev(), found.ino(), found.size(), found.ctime(), found.ctime_nsec())
 }
 
 fn open_or_make(target: &Target<'_>, modes: &Modes) -> Result<Dir, DiskError> {

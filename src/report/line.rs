@@ -30,7 +30,10 @@ pub fn happened(name: &CertName, event: &Event) -> Option<String> {
             format!("{verb} {generation} {place}")
         }
         Event::PlaceholderPublished { node } => format!("{node}: published a self-signed placeholder"),
-        Event::Deployed { node, generation, .. } => format!("{node}: published {generation}"),
+        Event::Deployed { node, generation, notes, .. } => {
+            let notes: Vec<String> = notes.iter().map(|note| format!("; {note}")).collect();
+            format!("{node}: published {generation}{}", notes.concat())
+        }
         Event::Reloaded { node, .. } => format!("{node}: reloaded"),
         Event::NodeConfirmed { node, generation, .. } => format!("{node}: proven to serve {generation}"),
         Event::WentLive { generation, .. } => format!("live: every endpoint serves {generation}"),
@@ -105,6 +108,7 @@ pub fn doing(work: &Work) -> Option<String> {
         Effect::MakeKey { .. } => "making a key".to_owned(),
         Effect::RunPre => "running the pre hook".to_owned(),
         Effect::RunPost => "running the post hook".to_owned(),
+        Effect::AskTime { issuer } => format!("asking {issuer} what time it is"),
         Effect::OpenOrder { issuer, .. } => format!("opening an order at {issuer}"),
         Effect::FetchAuthorizations { .. } => "fetching authorizations".to_owned(),
         Effect::PutUp { proofs, .. } => format!("putting up {} challenges", proofs.len()),

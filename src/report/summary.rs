@@ -30,6 +30,7 @@ pub fn next_try(failure: &Failure, hold: &NextStatus, names: &[&CertName]) -> St
         _ => String::new(),
     };
     match failure.retry_after {
+        _ if failure.is_mended_here() => "tried again by every run".to_owned(),
         Some(wait) if !wait.is_zero() => format!("not tried again before {}, as the other side asks", hold.at),
         _ => format!("tried again by the first run after {}{sooner}", hold.at),
     }

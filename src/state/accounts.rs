@@ -5,9 +5,10 @@
 
 use super::{PRIVATE_FILE, StateRoot, failed};
 use crate::disk::{Dir, Durability};
-use crate::ports::{AccountStore, StoredAccount};
+use crate::ports::{AccountStore, Generations, Journal as _, StoredAccount};
 use crate::types::{Class, Failure, IssuerName, Secret, sha256};
 use serde::{Deserialize, Serialize};
+use std::rc::Rc;
 
 /// An account's file with an RSA key has less than 4 KB.
 const MAX_ACCOUNT: usize = 64 * 1024;
@@ -39,7 +40,8 @@ impl AccountStore for StateRoot {
         self.sweep_dir(&dir);
         let first_is_free = read(&dir, FIRST)?.is_none_or(|first| first.directory == account.directory);
         let file = if first_is_free { FIRST.to_owned() } else { other(&account.directory) };
-        if self.load(issuer, &account.directory)?.is_some_and(|kept| kept.key_pkcs8 != account.key_pkcs8) {
+        if AccountStore::load(self, issuer, &account.directory)?.is_some_and(|kept| kept.key_pkcs8 != account.key_pkcs8)
+        {
             let place = dir.path().join(file).to_string_lossy().into_owned();
             return Err(Failure::new(
                 Class::Operator,
@@ -61,6 +63,29 @@ impl AccountStore for StateRoot {
             json.map_err(|error| Failure::new(Class::Retry, "account:damaged", issuer.as_str(), error.to_string()))?;
         dir.replace(&file, json.reveal().as_bytes(), &PRIVATE_FILE, Durability::Synced).map_err(failed)
     }
+
+    fn ordered_before(&self, directory: &str) -> Option<String> {
+        let names = self.certificates().unwrap_or_default();
+        let mut all = names.iter().flat_map(|name| Generations::list(self, name).unwrap_or_default());
+        all.find(|about| about.directory == directory && !about.account.is_empty()).map(|about| about.account)
+    }
+}
+
+/// The accounts for whoever asks for a new one in so many words: what was ordered before does not matter.
+pub struct NewAccounts(pub Rc<StateRoot>);
+
+impl AccountStore for NewAccounts {
+    fn load(&self, issuer: &IssuerName, directory: &str) -> Result<Option<StoredAccount>, Failure> {
+        AccountStore::load(&*self.0, issuer, directory)
+    }
+
+    fn save(&self, issuer: &IssuerName, account: &StoredAccount) -> Result<(), Failure> {
+        self.0.save(issuer, account)
+    }
+
+    fn ordered_before(&self, _: &str) -> Option<String> {
+        None
+    }
 }
 
 /// The file of a directory that is not the issuer's first.
@@ -80,13 +105,14 @@ fn read(dir: &Dir, file: &str) -> Result<Option<StoredAccount>, Failure> {
 pub fn credentials(place: &str, json: Vec<u8>) -> Result<StoredAccount, Failure> {
     let damaged = |why: &str| {
         Failure::new(Class::Operator, "account:damaged", place, format!("the account cannot be read: {why}")).advise(
-            "restore this file from a backup; only if there is none, move it away: a new account is then registered",
+            "put this file back from a backup; only if there is none, move it away and call `everleaf account register`, \
+             which makes a new account",
         )
     };
     let json = Secret::new(String::from_utf8(json).map_err(|_| damaged("it is not UTF-8"))?);
     // The parser's own message could quote the key.
-    let written: Written =
-        serde_json::from_str(json.reveal()).map_err(|error| damaged(&format!("line {}", error.line())))?;
+    let written: Written = serde_json::from_str(json.reveal())
+        .map_err(|error| damaged(&format!("line {} is no JSON of an account", error.line())))?;
     if written.v > VERSION {
         return Err(Failure::new(Class::Operator, "state:newer", place, "a newer everleaf wrote it")
             .advise("run the newer everleaf"));

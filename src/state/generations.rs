@@ -7,19 +7,19 @@ use super::{CERTS, MAX_ENTRIES, PRIVATE_DIR, PRIVATE_FILE, StateRoot, failed};
 use crate::disk::{Dir, Durability, TEMPORARY};
 use crate::pki::gate::{self, Expected, Origin};
 use crate::pki::{self, MAX_CHAIN_BYTES, key};
-use crate::ports::{About, AnyGeneration, Criteria, Download, Generations, Material, Verdict, Violation};
+use crate::ports::{About, AnyGeneration, Criteria, Download, Generations, Material, Rescued, Verdict, Violation};
 use crate::types::{CertName, Class, Failure, GenId, Secret};
 
-const GENERATIONS: &str = "gen";
-const ABOUT: &str = "about.json";
-const CERT: &str = "cert.pem";
-const CHAIN: &str = "chain.pem";
-const FULLCHAIN: &str = "fullchain.pem";
-const PRIVKEY: &str = "privkey.pem";
+pub(super) const GENERATIONS: &str = "gen";
+pub(super) const ABOUT: &str = "about.json";
+pub(super) const CERT: &str = "cert.pem";
+pub(super) const CHAIN: &str = "chain.pem";
+pub(super) const FULLCHAIN: &str = "fullchain.pem";
+pub(super) const PRIVKEY: &str = "privkey.pem";
 /// A leaf with a hundred names makes 40 KB of `about.json`.
 const MAX_ABOUT: usize = 1024 * 1024;
 /// As for stored keys.
-const MAX_KEY: usize = 64 * 1024;
+pub(super) const MAX_KEY: usize = 64 * 1024;
 /// Room for the armour: the chain is stored as it was bounded when it was downloaded, re-encoded.
 const MAX_PEM: usize = 2 * MAX_CHAIN_BYTES;
 
@@ -106,6 +106,10 @@ impl Generations for StateRoot {
         Ok(AnyGeneration::new(about, path, Material { cert, chain, privkey, served }))
     }
 
+    fn rescue(&self, name: &CertName, about: &About, found: &Rescued) -> Result<(), Failure> {
+        self.rebuild(name, about, found)
+    }
+
     fn list(&self, name: &CertName) -> Result<Vec<About>, Failure> {
         let Some(generations) = self.existing(&[CERTS, name.as_str(), GENERATIONS]).map_err(failed)? else {
             return Ok(Vec::new());
@@ -153,7 +157,7 @@ impl StateRoot {
 }
 
 /// Writes a generation aside and renames it into place, durably.
-fn build(
+pub(super) fn build(
     generations: &Dir,
     id: &str,
     files: &[(&str, String)],
@@ -197,7 +201,7 @@ fn about(leaf: &pki::Certificate, download: &Download<'_>, privkey: &Secret) -> 
     })
 }
 
-fn json(about: &About) -> Result<String, Failure> {
+pub(super) fn json(about: &About) -> Result<String, Failure> {
     serde_json::to_string_pretty(about)
         .map(|json| json + "\n")
         .map_err(|error| Failure::new(Class::Retry, "generation:damaged", ABOUT, error.to_string()))
@@ -210,7 +214,7 @@ fn read_about(dir: &Dir, generation: GenId) -> Result<About, Failure> {
     if itself { Ok(about) } else { Err(damaged(dir, "about.json describes another generation")) }
 }
 
-fn text(dir: &Dir, file: &str, limit: usize) -> Result<String, Failure> {
+pub(super) fn text(dir: &Dir, file: &str, limit: usize) -> Result<String, Failure> {
     let contents = dir.read(file, limit).map_err(failed)?.ok_or_else(|| damaged(dir, &format!("{file} is missing")))?;
     String::from_utf8(contents).map_err(|_| damaged(dir, &format!("{file} is not text")))
 }
@@ -219,9 +223,10 @@ fn missing(place: &str, why: &str) -> Failure {
     Failure::new(Class::Operator, "generation:missing", place, why)
 }
 
-fn damaged(dir: &Dir, why: &str) -> Failure {
-    Failure::new(Class::Operator, "generation:damaged", dir.path().to_string_lossy(), why)
-        .advise("what is published is not touched; renew --force issues another, or restore it from a backup")
+pub(super) fn damaged(dir: &Dir, why: &str) -> Failure {
+    Failure::new(Class::Operator, "generation:damaged", dir.path().to_string_lossy(), why).advise(
+        "what is published is not touched; `everleaf renew NAME --force` issues another, or put it back from a backup",
+    )
 }
 
 #[cfg(test)]

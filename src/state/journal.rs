@@ -262,7 +262,7 @@ fn set_aside(dir: &Dir) -> Result<Loaded, Failure> {
     let name = format!("{DAMAGED}{number}.jsonl");
     dir.rename(JOURNAL, &name).and_then(|()| dir.sync()).map_err(failed)?;
     let path = dir.path().join(name);
-    tracing::error!(journal = %path.display(), "a damaged journal was set aside; its ledger is rebuilt from what is stored");
+    tracing::info!(journal = %path.display(), "a damaged journal was set aside");
     Ok(Loaded { records: Vec::new(), set_aside: Some(path), restarted: false })
 }
 

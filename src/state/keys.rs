@@ -39,8 +39,19 @@ impl Keys for StateRoot {
 }
 
 impl StateRoot {
-    /// A stored key, PEM. It is the key its name says, or an error.
+    /// A stored key, PEM. It is the key its name says, or an error. One that is gone is put back from a generation that has it.
     pub(super) fn key(&self, name: &CertName, id: &KeyId) -> Result<Secret, Failure> {
+        self.stored_key(name, id).or_else(|failure| {
+            let lost = matches!(failure.code.as_str(), "key:missing" | "key:damaged");
+            let Some(key) = (if lost { self.key_of_a_generation(name, id) } else { None }) else { return Err(failure) };
+            tracing::warn!(certificate = %name, "{failure}; it is put back from a generation");
+            let dir = self.made(&[CERTS, name.as_str(), KEYS]).map_err(failed)?;
+            dir.replace(&file_name(id), key.reveal().as_bytes(), &PRIVATE_FILE, Durability::Synced).map_err(failed)?;
+            Ok(key)
+        })
+    }
+
+    fn stored_key(&self, name: &CertName, id: &KeyId) -> Result<Secret, Failure> {
         let dir = self.existing(&[CERTS, name.as_str(), KEYS]).map_err(failed)?;
         let contents = match dir {
             Some(dir) => dir.read(&file_name(id), MAX_KEY).map_err(failed)?,
@@ -49,7 +60,7 @@ impl StateRoot {
         let wrong = |code, message| {
             let path = self.root.path().join(CERTS).join(name.as_str()).join(KEYS).join(file_name(id));
             Failure::new(Class::Retry, code, path.to_string_lossy(), message)
-                .advise("the next attempt makes a new key; restoring this file from a backup saves the order")
+                .advise("nothing: the next attempt makes a new key; if the old one must stay, put this file back from a backup first")
         };
         let contents = contents.ok_or_else(|| wrong("key:missing", "the key is not there"))?;
         let damaged = || wrong("key:damaged", "the file does not hold the key it is named after");

@@ -137,7 +137,7 @@ fn request(dir: &Dir, file: &str) -> Result<Option<Request>, String> {
     let json = match dir.read(file, MAX_REQUEST) {
         Ok(Some(json)) => json,
         Ok(None) => return Ok(None),
-        Err(error) if matches!(error.errno(), Errno::EFBIG | Errno::EINVAL | Errno::ELOOP) => {
+        Err(error) if matches!(error.errno(), Errno::EFBIG | Errno::EINVAL | Errno::EISDIR | Errno::ELOOP) => {
             return Err(error.to_string());
         }
         Err(error) => {

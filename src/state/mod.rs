@@ -12,6 +12,9 @@ mod keys;
 pub mod line;
 mod locks;
 mod memory;
+mod rescue;
+
+pub use accounts::NewAccounts;
 
 pub use accounts::credentials;
 
@@ -26,7 +29,8 @@ use nix::sys::stat::FileStat;
 use nix::unistd::geteuid;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,7 +64,7 @@ impl StateRoot {
     /// # Errors
     /// Class `Operator`: code `state:owner` or `state:mode` when another user owns it or could look inside, or the I/O error.
     pub fn open(paths: &Paths, clock: Rc<dyn Clock>) -> Result<Self, Failure> {
-        let root = Dir::open_or_make(&paths.state, PRIVATE_DIR.mode).map_err(failed)?;
+        let root = Dir::open_or_make(&paths.state, PRIVATE_DIR.mode).map_err(|error| closed(paths, error))?;
         owned_by_us(&root)?;
         let found = root.stat_self().map_err(failed)?;
         if found.st_mode & 0o077 != 0 {
@@ -99,6 +103,30 @@ impl StateRoot {
                 self.sweep_dir(&dir);
             }
         }
+        self.close_to_others(name);
+    }
+
+    /// Takes back rights that somebody gave to others on files with keys in them.
+    fn close_to_others(&self, name: &CertName) {
+        let below = |inner: &str| self.existing(&[CERTS, name.as_str(), inner]).ok().flatten();
+        let generations = below("gen").into_iter();
+        let generations = generations.flat_map(|all| {
+            let names = all.names(MAX_ENTRIES).unwrap_or_default();
+            names.into_iter().filter_map(move |entry| all.sub(&entry).ok())
+        });
+        for dir in below("keys").into_iter().chain(generations) {
+            for file in dir.names(MAX_ENTRIES).unwrap_or_default() {
+                match dir.put_right(&file, &PRIVATE_FILE) {
+                    Ok(false) => {}
+                    Ok(true) => tracing::warn!(
+                        "{}: others could read it, or its owner not; its mode is 0600 again. \
+                         If it is a key that somebody may have read: everleaf renew {name} --new-key",
+                        dir.path().join(file).display()
+                    ),
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+        }
     }
 
     /// Removes stale temporaries. Failing costs a few bytes until the next time.
@@ -113,16 +141,31 @@ impl StateRoot {
     }
 }
 
+/// Why the state directory cannot be opened. One that belongs to somebody else is no riddle.
+fn closed(paths: &Paths, error: DiskError) -> Failure {
+    let us = geteuid().as_raw();
+    let owner = std::fs::symlink_metadata(&paths.state).ok().map(|found| found.uid()).filter(|owner| *owner != us);
+    match owner.filter(|_| error.errno() == Errno::EACCES) {
+        Some(owner) => another_user(&paths.state, owner, us),
+        None => failed(error),
+    }
+}
+
+fn another_user(place: &Path, owner: u32, us: u32) -> Failure {
+    let place = place.to_string_lossy();
+    let message = format!("it belongs to user {owner}, and everleaf runs as user {us}");
+    Failure::new(Class::Operator, "state:owner", &place, message).advise(format!(
+        "run everleaf as its owner (status, check and why need no rights), or, if its owner is wrong: chown -R {us} {place}"
+    ))
+}
+
 /// Refuses a directory of another user, who could replace anything in it.
 fn owned_by_us(dir: &Dir) -> Result<(), Failure> {
     let (owner, us) = (dir.stat_self().map_err(failed)?.st_uid, geteuid().as_raw());
     if owner == us {
         return Ok(());
     }
-    let place = dir.path().to_string_lossy();
-    let message = format!("it belongs to user {owner}, and everleaf runs as user {us}");
-    Err(Failure::new(Class::Operator, "state:owner", &place, message)
-        .advise(format!("run everleaf as its owner, or: chown -R {us} {place}")))
+    Err(another_user(dir.path(), owner, us))
 }
 
 fn mode(found: &FileStat) -> u32 {

@@ -1,9 +1,10 @@
 //! Which certificates a run must open: an index over what each was last found to need. Losable: without it, all are opened.
 
 use crate::agent::CertificateReport;
-use crate::config::spec::Spec;
+use crate::config::spec::{Certificate, NodeKind, Spec};
 use crate::core::Reason;
 use crate::ports::Memory;
+use crate::publish;
 use crate::types::{CertName, Digest, Seq, Timestamp, sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,11 +20,22 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// No interval is shorter: a run itself takes seconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 
+/// What tells from outside that a certificate must be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marks {
+    /// Of what it is planned from: another one means that somebody edited it.
+    pub(super) digest: Digest,
+    /// Of its published files on this machine: another one means that somebody was at them.
+    #[serde(default)]
+    pub(super) files: Option<Digest>,
+}
+
 /// What is remembered of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     /// What it was planned from.
-    digest: Digest,
+    #[serde(flatten)]
+    marks: Marks,
     /// When: by a clock that was ahead, if that is still to come.
     #[serde(default)]
     looked: Option<Timestamp>,
@@ -85,12 +97,12 @@ impl Index {
     }
 
     /// Whether a certificate must be opened by a run that looks ahead by `horizon`.
-    pub(super) fn due(&self, name: &CertName, digest: Digest, now: Timestamp, horizon: Duration) -> bool {
+    pub(super) fn due(&self, name: &CertName, now: &Marks, at: Timestamp, horizon: Duration) -> bool {
         let Some(known) = self.certificates.get(name) else { return true };
-        known.digest != digest
-            || known.looked.is_some_and(|looked| looked > now)
-            || known.wake.is_some_and(|wake| wake <= now)
-            || known.renew.is_some_and(|renew| renew <= now + horizon)
+        known.marks != *now
+            || known.looked.is_some_and(|looked| looked > at)
+            || known.wake.is_some_and(|wake| wake <= at)
+            || known.renew.is_some_and(|renew| renew <= at + horizon)
     }
 
     /// Forgets a certificate, before work on it begins: if that is cut short, the next run opens it.
@@ -100,13 +112,12 @@ impl Index {
 
     /// Remembers what a look came to, unless somebody else was at it or it could not be looked at. What another process has
     /// learned since from a longer journal stays.
-    pub(super) fn learn(&mut self, name: &CertName, digest: Digest, report: &CertificateReport, now: Timestamp) {
-        if self.is_newer(name, digest, report.facts.ledger.seq) {
+    pub(super) fn learn(&mut self, name: &CertName, marks: Marks, report: &CertificateReport, now: Timestamp) {
+        if self.is_newer(name, marks.digest, report.facts.ledger.seq) {
             return;
         }
-        // What is not live everywhere is gone on with by every run.
-        let refused = report.facts.ledger.refused_by_the_disk().is_some();
-        let unfinished = report.standing.stage.is_unfinished() || refused;
+        // What is not live everywhere, or waits for somebody to mend this machine, is gone on with by every run.
+        let unfinished = report.standing.stage.is_unfinished() || report.standing.is_mended_here();
         if report.broken.is_some() || report.locked.is_some() || !report.plan.steps.is_empty() || unfinished {
             return self.forget(name);
         }
@@ -116,13 +127,13 @@ impl Index {
             of_kind.next().map(|wake| wake.at)
         };
         let known =
-            Known { digest, looked: Some(now), seq: report.facts.ledger.seq, wake: first(false), renew: first(true) };
+            Known { marks, looked: Some(now), seq: report.facts.ledger.seq, wake: first(false), renew: first(true) };
         self.certificates.insert(name.clone(), known);
     }
 
     /// Whether what is remembered was learned, from the same configuration, from a journal that went on after `seq`.
     fn is_newer(&self, name: &CertName, digest: Digest, seq: Seq) -> bool {
-        self.certificates.get(name).is_some_and(|known| known.digest == digest && known.seq > seq)
+        self.certificates.get(name).is_some_and(|known| known.marks.digest == digest && known.seq > seq)
     }
 }
 
@@ -130,7 +141,7 @@ const fn renews(why: &Reason) -> bool {
     matches!(why, Reason::Drawn { .. } | Reason::Fallback | Reason::LastCall)
 }
 
-/// What every certificate is planned from beside its own section: another digest means that all are opened once.
+/// Makes marks; holds what every certificate is planned from beside its own section: if that is edited, all are opened once.
 pub(super) struct Digests {
     shared: Digest,
 }
@@ -141,11 +152,22 @@ impl Digests {
         Self { shared: sha256(&[env!("CARGO_PKG_VERSION").as_bytes(), parts.as_bytes()]) }
     }
 
-    /// The digest of one certificate's section; of none when it is not configured.
-    pub(super) fn of(&self, spec: &Spec, name: &CertName) -> Digest {
-        let section = spec.certificates.get(name).map(|certificate| format!("{certificate:?}")).unwrap_or_default();
-        sha256(&[self.shared.as_bytes(), section.as_bytes()])
+    /// The marks of one certificate as it is configured and published now.
+    pub(super) fn of(&self, spec: &Spec, name: &CertName) -> Marks {
+        let configured = spec.certificates.get(name);
+        let section = configured.map(|certificate| format!("{certificate:?}")).unwrap_or_default();
+        let digest = sha256(&[self.shared.as_bytes(), section.as_bytes()]);
+        Marks { digest, files: configured.map(|certificate| files(spec, certificate)) }
     }
+}
+
+/// What all that a certificate has published on this machine looks like from outside.
+fn files(spec: &Spec, certificate: &Certificate) -> Digest {
+    let here = certificate.nodes.iter().filter_map(|node| spec.nodes.get(node));
+    let here = here.filter(|node| matches!(node.kind, NodeKind::Local));
+    let mut marks: Vec<String> = here.map(|node| publish::mark(&node.live.join(certificate.name.as_str()))).collect();
+    marks.extend(certificate.files.iter().map(|file| publish::mark_of(&file.path)));
+    sha256(&[marks.join("\n").as_bytes()])
 }
 
 #[cfg(test)]
@@ -182,8 +204,13 @@ mod tests {
     #[test]
     fn who_looked_at_a_shorter_journal_does_not_overwrite_who_looked_at_a_longer_one() {
         let name: CertName = "shop".parse().expect("name");
-        let known =
-            |seq| Known { digest: sha256(&[b"a"]), looked: Some(at(500)), seq: Seq(seq), wake: None, renew: None };
+        let known = |seq| Known {
+            marks: Marks { digest: sha256(&[b"a"]), files: None },
+            looked: Some(at(500)),
+            seq: Seq(seq),
+            wake: None,
+            renew: None,
+        };
         let index = Index { v: VERSION, starts: Vec::new(), certificates: BTreeMap::from([(name.clone(), known(9))]) };
         let digest = sha256(&[b"a"]);
         assert_eq!([8, 9, 10].map(|seq| index.is_newer(&name, digest, Seq(seq))), [true, false, false]);
@@ -196,15 +223,24 @@ mod tests {
     #[test]
     fn due_by_wake_by_horizon_by_edit_or_when_unknown() {
         let name: CertName = "shop".parse().expect("name");
-        let digest = sha256(&[b"a"]);
-        let known = Known { digest, looked: Some(at(500)), seq: Seq(1), wake: Some(at(1_000)), renew: Some(at(5_000)) };
+        let marks = |digest: &[u8]| Marks { digest: sha256(&[digest]), files: None };
+        let digest = &marks(b"a");
+        let known = Known {
+            marks: digest.clone(),
+            looked: Some(at(500)),
+            seq: Seq(1),
+            wake: Some(at(1_000)),
+            renew: Some(at(5_000)),
+        };
         let index = Index { v: VERSION, starts: Vec::new(), certificates: BTreeMap::from([(name.clone(), known)]) };
         let hour = Duration::from_secs(3_600);
         assert!(!index.due(&name, digest, at(999), hour));
         assert!(index.due(&name, digest, at(499), hour), "a look that is still to come was made by a wrong clock");
         assert!(index.due(&name, digest, at(1_000), Duration::ZERO));
         assert!(index.due(&name, digest, at(900), Duration::from_secs(4_100)), "its renewal comes before the next run");
-        assert!(index.due(&name, sha256(&[b"b"]), at(0), hour), "edited");
+        assert!(index.due(&name, &marks(b"b"), at(0), hour), "edited");
+        let touched = Marks { files: Some(sha256(&[b"c"])), ..digest.clone() };
+        assert!(index.due(&name, &touched, at(900), Duration::ZERO), "somebody was at its files");
         assert!(index.due(&"api".parse().expect("name"), digest, at(0), hour), "not known");
     }
 }

@@ -35,6 +35,7 @@ use crate::solver::Solver;
 use crate::state::StateRoot;
 use crate::types::{Class, Failure, IssuerName, Printable, Timestamp};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -134,9 +135,21 @@ impl App {
 /// # Errors
 /// When the system gives no event queue; otherwise what `work` answers.
 pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    enough_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Class::Retry, "runtime", "this process", error.to_string()))?;
     runtime.block_on(work)
+}
+
+/// Refuses to begin where a handful of files cannot be open at once: the runtime itself needs some, and does not say so.
+fn enough_files() -> Result<(), Failure> {
+    const FEW: usize = 24;
+    let opened: std::io::Result<Vec<File>> = (0..FEW).map(|_| File::open("/dev/null")).collect();
+    opened.map(drop).map_err(|error| {
+        let message = format!("it cannot have {FEW} files open at once, and needs some more than that: {error}");
+        Failure::new(Class::Operator, "limit:files", "this process", message)
+            .advise("raise its limit of open files (ulimit -n, LimitNOFILE= in a unit) to 1024")
+    })
 }
 
 /// This machine's name, for people.

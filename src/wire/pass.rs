@@ -126,7 +126,7 @@ impl App {
         let all = self.spec.certificates.keys().cloned().chain(retired);
         let due = |name: &CertName| {
             !known.contains(name)
-                || index.due(name, digests.of(&self.spec, name), now, horizon)
+                || index.due(name, &digests.of(&self.spec, name), now, horizon)
                 || !self.state.requests(name).is_empty()
         };
         Ok(all.filter(due).collect())

@@ -1,9 +1,11 @@
 //! What can be looked up without changing anything: plans, budgets, accounts.
 
 use super::{App, Watch};
+use crate::acme::AcmeCa;
 use crate::core::Horizon;
-use crate::ports::{Account, AccountStore};
+use crate::ports::{Account, AccountStore, Ca as _};
 use crate::report::{PlannedCertificate, Progress, planned};
+use crate::state::NewAccounts;
 use crate::types::{CertName, Failure, IssuerName};
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,15 +48,12 @@ impl App {
     /// # Errors
     /// When it cannot be read, registered, or found at the CA.
     pub async fn account(&self, issuer: &IssuerName, register: bool) -> Result<Option<Account>, Failure> {
-        let ports = self.ports()?;
-        let directory = self.spec.issuers.get(issuer).map(|it| it.directory.as_str()).unwrap_or_default();
-        let stored = AccountStore::load(&*self.state, issuer, directory)?;
+        let Some(configured) = self.spec.issuers.get(issuer) else { return Ok(None) };
+        let stored = AccountStore::load(&*self.state, issuer, &configured.directory)?;
         if stored.is_none() && !register {
             return Ok(None);
         }
-        match ports.cas.get(issuer) {
-            Some(ca) => ca.account().await.map(Some),
-            None => Ok(None),
-        }
+        let accounts = Rc::new(NewAccounts(Rc::clone(&self.state)));
+        AcmeCa::new(configured, &self.spec.limits, accounts)?.account().await.map(Some)
     }
 }

@@ -3,7 +3,7 @@
 //! It knows what it saw itself. What others do it hears by the index, which everybody writes who asks for something or has
 //! worked on a certificate; only then, and once a minute, requests and journals are looked through.
 
-use super::index::Digests;
+use super::index::{Digests, Marks};
 use super::{App, Watch};
 use crate::agent::{CertificateReport, Lead, Next};
 use crate::core::{Horizon, LONGEST_SLEEP};
@@ -194,7 +194,9 @@ impl Rounds {
         let now = self.app.now();
         self.app.index(|index| {
             for (name, report) in &reports {
-                index.learn(name, self.digests.of(self.app.spec(), name), report, now);
+                // A daemon looks at files by the hour, not each time it opens a certificate: a run beside it looks for itself.
+                let marks = Marks { files: None, ..self.digests.of(self.app.spec(), name) };
+                index.learn(name, marks, report, now);
             }
         });
         self.bell.set(self.app.state.bell());

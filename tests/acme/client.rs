@@ -17,6 +17,10 @@ use std::time::Duration;
 pub(crate) struct Store(pub(crate) RefCell<Vec<StoredAccount>>);
 
 impl AccountStore for Store {
+    fn ordered_before(&self, _: &str) -> Option<String> {
+        None
+    }
+
     fn load(&self, _: &IssuerName, directory: &str) -> Result<Option<StoredAccount>, Failure> {
         Ok(self.0.borrow().iter().rev().find(|account| account.directory == directory).cloned())
     }

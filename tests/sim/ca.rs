@@ -319,7 +319,11 @@ impl Client {
 
 impl Ca for Client {
     fn offers(&self) -> Pending<'_, Result<Offers, Failure>> {
-        Box::pin(async { Ok(Offers { renewal_info: true, ..Offers::default() }) })
+        Box::pin(self.request("directory", |_, _| Ok(Offers { renewal_info: true, ..Offers::default() })))
+    }
+
+    fn is_ready(&self) -> Result<(), Failure> {
+        Ok(())
     }
 
     fn account(&self) -> Pending<'_, Result<Account, Failure>> {

@@ -256,6 +256,15 @@ impl Keys for Peer {
 }
 
 impl Generations for Peer {
+    fn rescue(&self, _: &CertName, about: &About, _: &everleaf::ports::Rescued) -> Result<(), Failure> {
+        Err(Failure::new(
+            Class::Operator,
+            "generation:damaged",
+            about.generation.to_string(),
+            "nothing is put back here",
+        ))
+    }
+
     fn stage(&self, name: &CertName, download: &Download<'_>) -> Result<About, Failure> {
         self.point(|| format!("stage generation {} of {name}", download.number));
         let about = {

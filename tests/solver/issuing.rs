@@ -18,6 +18,10 @@ use std::time::Duration;
 struct Store(RefCell<Option<StoredAccount>>);
 
 impl AccountStore for Store {
+    fn ordered_before(&self, _: &str) -> Option<String> {
+        None
+    }
+
     fn load(&self, _: &IssuerName, _: &str) -> Result<Option<StoredAccount>, Failure> {
         Ok(self.0.borrow().clone())
     }
