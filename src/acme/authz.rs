@@ -135,7 +135,7 @@ async fn get(ca: &AcmeCa, session: &Session, url: &str) -> Result<RawAuthorizati
 async fn tell(ca: &AcmeCa, session: &Session, url: &str) -> Result<(), Refusal> {
     let Err(refusal) = session.post(&ca.wire, url, Some(&json!({}))).await else { return Ok(()) };
     // A challenge that is no longer pending refuses to be told again, each CA in its own words: its status decides.
-    if refusal.status < 500 && refusal.status >= 400 && refusal.status != 429 {
+    if matches!(refusal.status, 400..=499) && refusal.status != 429 && refusal.kind != "badNonce" {
         let now =
             session.post(&ca.wire, url, None).await.and_then(|exchange: Exchange| exchange.json::<RawChallenge>());
         if now.is_ok_and(|challenge| !matches!(challenge.status.as_str(), "pending" | "")) {

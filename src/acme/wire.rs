@@ -8,7 +8,7 @@ use super::nonces::{self, Nonces};
 use super::problem::Refusal;
 use crate::net::header;
 use crate::net::http::{BODY_LIMIT, Http, Plain, Reply, Request, allowed};
-use crate::types::{Class, Failure};
+use crate::types::{Class, Failure, humane};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
@@ -96,6 +96,20 @@ impl Repeats {
     fn new() -> Self {
         Self { begun: Instant::now(), sent: 0 }
     }
+
+    /// What is said when no nonce was good.
+    fn given_up(&self, mut refusal: Refusal) -> Refusal {
+        if refusal.kind == "badNonce" {
+            let theirs = refusal.failure.message.to_string();
+            let tried = format!("sent {} times in {}: {theirs}", self.sent, humane(self.begun.elapsed()));
+            refusal.failure.message = "the CA refused one of its own nonces after the other (badNonce)".into();
+            refusal.failure = refusal.failure.detail(tried).advise(
+                "Nothing is wrong here: the CA's servers may not agree with each other, or a cache on the way repeats \
+                 replies.",
+            );
+        }
+        refusal
+    }
 }
 
 /// The way to one directory.
@@ -153,7 +167,7 @@ impl Wire {
         loop {
             match self.post_once((key, signed_as), new_nonce, url, payload).await {
                 Err(refusal) if self.again(&refusal, &mut repeats) => {}
-                outcome => return outcome,
+                outcome => return outcome.map_err(|refusal| repeats.given_up(refusal)),
             }
         }
     }
@@ -171,7 +185,7 @@ impl Wire {
         loop {
             match recorded(limit, call()).await {
                 Err(refusal) if self.again(&refusal, &mut repeats) => {}
-                outcome => return outcome,
+                outcome => return outcome.map_err(|refusal| repeats.given_up(refusal)),
             }
         }
     }

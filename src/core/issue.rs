@@ -323,6 +323,11 @@ fn by_schedule<'a>(view: &View<'a>, newest: &Held, draft: &mut Draft) -> Option<
     }
     let next_run = view.now + view.horizon.span;
     if due.at <= next_run && !view.horizon.span.is_zero() {
+        // What this very run has brought is not replaced before its time: a life shorter than the interval would never end a run.
+        if view.horizon.began.is_some_and(|began| newest.accepted_at().is_some_and(|at| at >= began)) {
+            arm(view, due.at, draft);
+            return wait(draft, due.at, due.why);
+        }
         return match due.window {
             Some(window) => ahead(view, due.at, window, draft).and_then(need),
             // Without a window nothing is lost by the next run, unless that is past the last call.
@@ -338,25 +343,29 @@ fn wait<T>(draft: &mut Draft, at: Timestamp, why: Reason) -> Option<T> {
     None
 }
 
-/// The drawn instant comes before the next run.
-fn ahead(view: &View<'_>, at: Timestamp, window: Window, draft: &mut Draft) -> Option<Reason> {
+/// Arms a timer for `at`, unless that was tried just now: then what came of it.
+fn arm<'a>(view: &View<'a>, at: Timestamp, draft: &mut Draft) -> Option<&'a Option<Failure>> {
     /// A timer does not outlive a reboot: each run arms it again.
     const TIMER_TRUSTED: Duration = Duration::from_secs(600);
-    if window.contains(view.now) {
-        return Some(Reason::AheadInWindow { at });
-    }
     let tried = view
         .facts
         .seen
         .timer
         .as_ref()
         .filter(|timer| timer.at == at && timer.tried <= view.now && view.now.since(timer.tried) < TIMER_TRUSTED);
-    match tried.map(|timer| &timer.failure) {
-        None => {
-            draft.step(Slot::Timer, Effect::Arm { at }, Reason::ArmTimer { at });
-            wait(draft, at, Reason::ArmTimer { at })
-        }
-        Some(None) => wait(draft, at, Reason::ArmTimer { at }),
+    if tried.is_none() {
+        draft.step(Slot::Timer, Effect::Arm { at }, Reason::ArmTimer { at });
+    }
+    tried.map(|timer| &timer.failure)
+}
+
+/// The drawn instant comes before the next run.
+fn ahead(view: &View<'_>, at: Timestamp, window: Window, draft: &mut Draft) -> Option<Reason> {
+    if window.contains(view.now) {
+        return Some(Reason::AheadInWindow { at });
+    }
+    match arm(view, at, draft) {
+        None | Some(None) => wait(draft, at, Reason::ArmTimer { at }),
         Some(Some(_)) if view.now + view.horizon.span < window.end => wait(draft, at, Reason::Drawn { window }),
         Some(Some(failure)) => Some(Reason::NoTimer { at, failure: failure.message.clone() }),
     }

@@ -43,7 +43,7 @@ pub struct Schedule {
     pub why: Reason,
     /// The ARI window it was drawn from, when it was.
     pub window: Option<Window>,
-    /// Whether that window begins before the certificate itself: it renews once.
+    /// Whether that window begins before the certificate's first twentieth is over: such a one renews once.
     pub early_window: bool,
 }
 
@@ -57,7 +57,8 @@ pub fn schedule(
     early_done: bool,
 ) -> Schedule {
     let last_call = last_call(validity);
-    let early = |window: &Window| window.start < validity.start;
+    // A CA that calls each certificate back as soon as it is issued must not be obeyed for ever.
+    let early = |window: &Window| window.start < validity.start + validity.width() / 20;
     let usable = window.filter(|window| !(early(window) && early_done));
     let (at, why) = match usable {
         Some(window) => (drawn(seed, name, window), Reason::Drawn { window }),
@@ -128,9 +129,10 @@ mod tests {
     #[test]
     fn a_window_before_the_certificate_itself_renews_once() {
         let validity = window(1_000_000, 1_000_000 + 90 * 86_400);
-        let past = Some(window(10, 20));
-        let first = schedule(&[0; 32], &name(), validity, past, false);
-        assert!(first.at < validity.start && first.early_window);
-        assert_eq!(schedule(&[0; 32], &name(), validity, past, true).at, fallback(validity));
+        for past in [window(10, 20), window(1_000_001, 1_000_002)] {
+            let first = schedule(&[0; 32], &name(), validity, Some(past), false);
+            assert!(first.at < past.end && first.early_window);
+            assert_eq!(schedule(&[0; 32], &name(), validity, Some(past), true).at, fallback(validity));
+        }
     }
 }

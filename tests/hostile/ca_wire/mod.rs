@@ -3,8 +3,11 @@
 //! Each case begins with a certificate that is live and a configuration that wants another one, meets one fault, and is then
 //! let go on.
 
+mod ari;
 mod connections;
+mod http2;
 mod limits;
+mod nonces;
 mod replies;
 mod shapes;
 
@@ -50,6 +53,8 @@ struct Case {
     then: Then,
     /// Whether the account is made anew.
     new_account: bool,
+    /// Whether the reason given differs from time to time: what the network tells first is a race.
+    races: bool,
 }
 
 impl Case {
@@ -67,6 +72,7 @@ impl Case {
             requests: REQUESTS,
             then: Then::GoesOn,
             new_account: false,
+            races: false,
         }
     }
 
@@ -78,6 +84,11 @@ impl Case {
     /// With an account that is made anew.
     fn new_account(self) -> Self {
         Self { new_account: true, ..self }
+    }
+
+    /// With a reason that differs from time to time.
+    fn races(self) -> Self {
+        Self { races: true, ..self }
     }
 
     /// With another exit code.
@@ -239,26 +250,39 @@ const STAGES: usize = 4;
 
 /// Plays the cases, and compares what people read with `messages/ca/PLACE.txt`.
 fn play(place: &str, cases: &[Case]) {
-    let next = AtomicUsize::new(0);
-    let read = Mutex::new(BTreeMap::new());
+    let read = on_stages(cases, Stage::new, |stage, case| match stage.play(case) {
+        said if said.is_empty() => String::new(),
+        said if case.races => {
+            let (begin, rest) = said.split_once("came: ").unwrap_or((&said, ""));
+            let end = rest.split_once("; ").map_or(rest, |(_, end)| end);
+            format!("# {} (exit {})\n{begin}came: WHY; {end}\n", case.name, case.exit)
+        }
+        said => format!("# {} (exit {})\n{}\n", case.name, case.exit, shortened(&said)),
+    });
+    snapshot(&format!("hostile/messages/ca/{place}"), &read.concat());
+}
+
+/// Plays each case on one of a few stages, and answers what came of them, in their order.
+fn on_stages<S, C: Sync, R: Send>(
+    cases: &[C],
+    stage: impl Fn() -> S + Sync,
+    play: impl Fn(&S, &C) -> R + Sync,
+) -> Vec<R> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     thread::scope(|scope| {
         for _ in 0..STAGES.min(cases.len()) {
             scope.spawn(|| {
-                let stage = Stage::new();
+                let stage = stage();
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(case) = cases.get(at) else { break };
-                    let said = stage.play(case);
-                    if !said.is_empty() {
-                        let text = format!("# {} (exit {})\n{}\n", case.name, case.exit, shortened(&said));
-                        read.lock().expect("no panic").insert(at, text);
-                    }
+                    let came_of_it = play(&stage, case);
+                    done.lock().expect("no panic").insert(at, came_of_it);
                 }
             });
         }
     });
-    let read = read.into_inner().expect("no panic");
-    snapshot(&format!("hostile/messages/ca/{place}"), &read.into_values().collect::<String>());
+    done.into_inner().expect("no panic").into_values().collect()
 }
 
 /// What is thousands of characters long is not worth reading twice.

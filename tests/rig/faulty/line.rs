@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(crate) enum Line {
     /// With TLS and a certificate that is trusted.
     Good,
+    /// The same, in HTTP/2.
+    Http2,
     /// Nobody listens.
     Refused,
     /// RST as soon as the client has said something.
@@ -39,6 +41,7 @@ pub(crate) enum Line {
 
 /// One TLS configuration for each certificate.
 pub(super) struct Configs {
+    http2: Arc<rustls::ServerConfig>,
     good: Arc<rustls::ServerConfig>,
     expired: Arc<rustls::ServerConfig>,
     wrong_name: Arc<rustls::ServerConfig>,
@@ -52,7 +55,10 @@ impl Configs {
         let pair = |file| fs::read_to_string(pebble.dir().join(file)).expect("a file");
         let (wrong, expired) = (made(&["elsewhere.example.net"], false), made(&["localhost", &here], true));
         let roots = [pebble.tls_root(), &wrong.0, &expired.0].concat();
+        let mut http2 = Arc::unwrap_or_clone(config(&(pair("cert.pem"), pair("key.pem"))));
+        http2.alpn_protocols = vec![b"h2".to_vec()];
         let configs = Self {
+            http2: Arc::new(http2),
             good: config(&(pair("cert.pem"), pair("key.pem"))),
             expired: config(&expired),
             wrong_name: config(&wrong),
@@ -86,10 +92,11 @@ fn config((chain, key): &(String, String)) -> Arc<rustls::ServerConfig> {
 }
 
 /// Meets a connection. Its error is the client's leaving, or the fault itself.
-pub(super) fn meet(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+pub(super) fn meet(stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let line = *held(&shared.line);
     stream.set_nodelay(true)?;
     match line {
+        Line::Http2 => super::http2::serve(stream, &shared.tls.http2, shared),
         Line::Good => converse(stream, &shared.tls.good, shared),
         Line::Expired => converse(stream, &shared.tls.expired, shared),
         Line::WrongName => converse(stream, &shared.tls.wrong_name, shared),

@@ -14,6 +14,7 @@
 
 mod answer;
 mod conversation;
+mod http2;
 mod line;
 
 pub(crate) use answer::Answer;
@@ -127,6 +128,10 @@ pub(crate) enum Fault {
     EndlessHeaders,
     /// Half of Pebble's answer, then the end of the connection.
     Half,
+    /// HTTP/2 only: GOAWAY with this error code (RFC 9113 §7), and no answer.
+    GoAway(u32),
+    /// HTTP/2 only: `RST_STREAM` with this error code.
+    RefuseStream(u32),
     /// This instead of Pebble's answer; Pebble never hears of the request, so that its nonce stays good.
     Answer(Answer),
     /// Pebble's answer, changed.
@@ -153,6 +158,8 @@ impl fmt::Debug for Fault {
             Self::Flood { octets, told } => write!(f, "Flood({octets}, {told})"),
             Self::EndlessHeaders => write!(f, "EndlessHeaders"),
             Self::Half => write!(f, "Half"),
+            Self::GoAway(code) => write!(f, "GoAway({code})"),
+            Self::RefuseStream(code) => write!(f, "RefuseStream({code})"),
         }
     }
 }
