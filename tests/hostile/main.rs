@@ -5,6 +5,7 @@
 
 mod budgets;
 mod bytes;
+mod ca_chains;
 mod ca_wire;
 mod daemon;
 mod dependencies;

@@ -186,6 +186,11 @@ impl Pebble {
         self.managed(&format!("/intermediates/{number}")).body
     }
 
+    /// The key of that intermediate, PEM; only with `key_algorithm: "rsa"`.
+    pub(crate) fn intermediate_key(&self, number: u32) -> String {
+        self.managed(&format!("/intermediate-keys/{number}")).body
+    }
+
     /// A certificate's status by its serial number (hexadecimal), as JSON.
     pub(crate) fn status(&self, serial: &str) -> Value {
         serde_json::from_str(&self.managed(&format!("/cert-status-by-serial/{serial}")).body).expect("JSON")
