@@ -16,6 +16,7 @@ mod disk_live;
 mod disk_rights;
 mod disk_state;
 mod floods;
+mod kill;
 mod mutants;
 mod peers;
 mod plain;
