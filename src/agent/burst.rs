@@ -434,7 +434,7 @@ impl<'a> Burst<'a> {
         let now = agent.ports.clock.now();
         let plan = plan(&agent.spec, name, &hand.facts, &self.commons.shared, now, agent.settings.horizon);
         let standing = standing(&agent.spec, name, &hand.facts, &self.commons.shared, &plan, now);
-        self.lead.let_go(name, hand.close(&agent.ports, standing, plan));
+        self.lead.let_go(name, hand.close(&agent.ports, agent.settings.compact_after, standing, plan));
     }
 
     // ---------------------------------------------------------------------------------------------------------- hooks

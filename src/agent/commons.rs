@@ -10,17 +10,17 @@ use crate::ports::{AppendError, Scope};
 use crate::types::{CertName, Class, Digest, Failure, IssuerName, NodeName, Seq, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// How often an append is repeated when another process was quicker.
 const RETRIES: usize = 8;
-/// Orders remembered in an issuer's journal before it is replaced by a snapshot.
-const COMPACT_AFTER: u64 = 1_000;
-
 /// Facts that no certificate owns, and where they are written.
 pub(super) struct Commons {
     pub(super) shared: Shared,
     /// Issuers whose orders were counted again, because their journal is new or lost, and not written down yet.
     recounted: Vec<IssuerName>,
+    /// Records read of each journal since its last snapshot.
+    records: BTreeMap<Scope, usize>,
 }
 
 impl Commons {
@@ -33,7 +33,7 @@ impl Commons {
         for node in spec.nodes.keys() {
             shared.nodes.entry(node.clone()).or_default();
         }
-        let mut commons = Self { shared, recounted: Vec::new() };
+        let mut commons = Self { shared, recounted: Vec::new(), records: BTreeMap::new() };
         commons.catch_up(ports)?;
         commons.recount(ports, spec)?;
         Ok(commons)
@@ -65,24 +65,59 @@ impl Commons {
     /// Reads what other processes have added.
     pub(super) fn catch_up(&mut self, ports: &Ports) -> Result<(), Failure> {
         for (name, facts) in &mut self.shared.issuers {
-            let (entries, anew) = read::<IssuerEvent>(ports, &Scope::Issuer(name.clone()), facts.seq)?;
+            let scope = Scope::Issuer(name.clone());
+            let (entries, anew) = read::<IssuerEvent>(ports, &scope, facts.seq)?;
             if anew {
                 *facts = IssuerFacts::default();
+                self.records.remove(&scope);
             }
             for entry in &entries {
                 facts.apply(entry);
             }
+            *self.records.entry(scope).or_default() += entries.len();
         }
         for (name, facts) in &mut self.shared.nodes {
-            let (entries, anew) = read::<NodeEvent>(ports, &Scope::Node(name.clone()), facts.seq)?;
+            let scope = Scope::Node(name.clone());
+            let (entries, anew) = read::<NodeEvent>(ports, &scope, facts.seq)?;
             if anew {
                 *facts = NodeFacts::default();
+                self.records.remove(&scope);
             }
             for entry in &entries {
                 facts.apply(entry);
             }
+            *self.records.entry(scope).or_default() += entries.len();
         }
         Ok(())
+    }
+
+    /// Replaces journals that have become long by a snapshot each. Failing costs a longer reading next time.
+    pub(super) fn compact(&mut self, ports: &Ports, after: usize) {
+        let at = ports.clock.now();
+        let long: Vec<Scope> =
+            self.records.iter().filter(|(_, count)| **count >= after).map(|(scope, _)| scope.clone()).collect();
+        for scope in long {
+            let snapshot = match &scope {
+                Scope::Issuer(name) => self.shared.issuers.get(name).map(|facts| {
+                    let snapshot = IssuerEvent::Snapshot { facts: Box::new(facts.clone()) };
+                    (facts.seq, serde_json::to_value(&snapshot))
+                }),
+                Scope::Node(name) => self.shared.nodes.get(name).map(|facts| {
+                    let snapshot = NodeEvent::Snapshot { facts: Box::new(facts.clone()) };
+                    (facts.seq, serde_json::to_value(&snapshot))
+                }),
+                Scope::Certificate(_) => None,
+            };
+            let Some((seq, Ok(snapshot))) = snapshot else { continue };
+            match ports.journal.compact(&scope, seq, at, &snapshot) {
+                Ok(()) => drop(self.records.insert(scope, 1)),
+                // Another process wrote or compacted it just now.
+                Err(AppendError::Stale(_)) => {}
+                Err(AppendError::Failed(failure)) => {
+                    tracing::warn!("the journal of {scope:?} could not be shortened: {failure}");
+                }
+            }
+        }
     }
 
     /// Counts an order, durably, if nobody else added anything since the budget was looked at.
@@ -96,14 +131,6 @@ impl Commons {
         let at = ports.clock.now();
         let seq = append(ports, &Scope::Issuer(issuer.clone()), facts.seq, at, &event)?;
         facts.apply(&Entry { seq, at, event });
-        if facts.seq.0.is_multiple_of(COMPACT_AFTER) {
-            let snapshot = IssuerEvent::Snapshot { facts: Box::new(facts.clone()) };
-            if let Ok(snapshot) = serde_json::to_value(&snapshot)
-                && let Err(error) = ports.journal.compact(&Scope::Issuer(issuer.clone()), facts.seq, at, &snapshot)
-            {
-                tracing::warn!(%issuer, "its journal could not be shortened: {error}");
-            }
-        }
         Ok(())
     }
 

@@ -6,9 +6,6 @@ use crate::ports::{AppendError, LockError, LockGuard, Record, Request, Scope};
 use crate::types::{CertName, Class, Failure, Seq};
 use std::collections::BTreeSet;
 
-/// Records after which a journal is replaced by a snapshot: a year of an ordinary certificate's life.
-const COMPACT_AFTER: usize = 500;
-
 /// A certificate at hand.
 pub(super) struct Hand {
     pub(super) name: CertName,
@@ -44,7 +41,7 @@ impl Hand {
         };
         let mut hand = Self {
             name: name.clone(),
-            facts: Facts { ledger: Ledger::default(), seen: recall(ports, name) },
+            facts: Facts::default(),
             plan: None,
             stale: true,
             broken: None,
@@ -55,7 +52,10 @@ impl Hand {
             _lock: lock,
         };
         match hand.load(ports) {
-            Ok(()) => Opened::Ready(Box::new(hand)),
+            Ok(()) => {
+                hand.facts.seen = recall(ports, name, &hand.facts.ledger);
+                Opened::Ready(Box::new(hand))
+            }
             Err(failure) => Opened::Broken(failure),
         }
     }
@@ -153,13 +153,19 @@ impl Hand {
     }
 
     /// Ends the burst: writes down what was seen, compacts a long journal, lets go of the lock.
-    pub(super) fn close(self, ports: &Ports, standing: Standing, plan: Plan) -> CertificateReport {
+    pub(super) fn close(
+        self,
+        ports: &Ports,
+        compact_after: usize,
+        standing: Standing,
+        plan: Plan,
+    ) -> CertificateReport {
         if self.seen_changed
             && let Ok(seen) = serde_json::to_value(&self.facts.seen)
         {
             ports.memory.remember(&self.name, &seen);
         }
-        if self.records >= COMPACT_AFTER && self.broken.is_none() {
+        if self.records >= compact_after && self.broken.is_none() {
             self.compact(ports);
         }
         let Self { facts, changed, broken, .. } = self;
@@ -189,11 +195,13 @@ pub(super) fn read(ports: &Ports, name: &CertName) -> Result<Facts, Failure> {
     for record in &ports.journal.load(&Scope::Certificate(name.clone()), Seq(0))?.records {
         replay(&mut ledger, record)?;
     }
-    Ok(Facts { ledger, seen: recall(ports, name) })
+    let seen = recall(ports, name, &ledger);
+    Ok(Facts { ledger, seen })
 }
 
-fn recall(ports: &Ports, name: &CertName) -> Sightings {
-    ports.memory.seen(name).and_then(|seen| serde_json::from_value(seen).ok()).unwrap_or_default()
+fn recall(ports: &Ports, name: &CertName, ledger: &Ledger) -> Sightings {
+    let seen = ports.memory.seen(name).and_then(|seen| serde_json::from_value::<Sightings>(seen).ok());
+    seen.unwrap_or_default().beside(ledger.rebuilt)
 }
 
 fn replay(ledger: &mut Ledger, record: &Record) -> Result<(), Failure> {

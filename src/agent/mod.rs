@@ -54,7 +54,12 @@ pub struct Settings {
     pub rehearsal: bool,
     /// This machine, for notices.
     pub host: Printable,
+    /// Records after which a journal is replaced by a snapshot of what they say.
+    pub compact_after: usize,
 }
+
+/// The usual [`Settings::compact_after`]: a year of an ordinary certificate's life.
+pub const COMPACT_AFTER: usize = 500;
 
 /// Watches a burst: progress for people. Never decides.
 pub trait Observer {
@@ -161,6 +166,7 @@ impl Agent {
         for some in names.chunks(AT_HAND) {
             let mut commons = Commons::open(&self.ports, &self.spec)?;
             commons.keep_recount(&self.ports);
+            commons.compact(&self.ports, self.settings.compact_after);
             burst::Burst::new(self, &once, commons, deadline.clone()).run(some).await;
         }
         Ok(once.report.into_inner())
@@ -174,6 +180,7 @@ impl Agent {
     pub async fn burst_led(&self, lead: &dyn Lead) -> Result<(), Failure> {
         let mut commons = Commons::open(&self.ports, &self.spec)?;
         commons.keep_recount(&self.ports);
+        commons.compact(&self.ports, self.settings.compact_after);
         let deadline = burst::Deadline::new(&self.ports.clock, self.settings.deadline);
         burst::Burst::new(self, lead, commons, deadline).run(&[]).await;
         Ok(())

@@ -272,6 +272,16 @@ fn undeployed(view: &View<'_>, ask: &Ask) -> Option<Printable> {
     })
 }
 
+/// Whether trouble with issuing is still trouble: its wait lasts, an order is open, or a certificate is needed. What a person
+/// forced in vain, long before anything is due, is over with its wait.
+pub(super) fn matters(view: &View<'_>) -> bool {
+    let ledger = view.ledger();
+    ledger.issue.failures > 0
+        && (ledger.issue.until(view.now).is_some()
+            || ledger.order.is_some()
+            || need(view, &mut Draft::new(view.now)).is_some())
+}
+
 /// Whether a certificate is needed now; otherwise when, as a wake-up.
 fn need<'a>(view: &View<'a>, draft: &mut Draft) -> Option<Need<'a>> {
     let ledger = view.ledger();

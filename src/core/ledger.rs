@@ -3,7 +3,6 @@
 use super::event::{Alert, Ask, Entry, Event};
 use super::hold::{Fruitless, Trouble};
 pub use super::order::{OpenedOrder, Order, Phase};
-use super::rollout;
 use super::sightings::Sightings;
 pub use super::want::{Aim, Milestone, Rolled, Want};
 use crate::config::spec::KeyAlgorithm;
@@ -14,6 +13,7 @@ use crate::types::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// What is known of one certificate: durable facts, and sightings that can be looked up again.
@@ -162,7 +162,10 @@ const AFTER_REBUILD: Duration = Duration::from_secs(86_400);
 /// Settled requests that are remembered: more files than this never lie in a certificate's directory unnoticed.
 const MOST_SETTLED: usize = 64;
 
-type Applied = Result<(), (&'static str, String)>;
+/// A node never dealt with.
+static NEVER: LazyLock<Rolled> = LazyLock::new(Rolled::default);
+
+pub(super) type Applied = Result<(), (&'static str, String)>;
 
 impl Ledger {
     /// Replays one record.
@@ -227,131 +230,6 @@ impl Ledger {
         Ok(())
     }
 
-    fn apply_order_event(&mut self, entry: &Entry<Event>) -> Applied {
-        let at = entry.at;
-        match &entry.event {
-            Event::OrderIntended { .. } => return self.intend_order(entry),
-            Event::OrderOpened { attempt, url, account, expires, ready } => {
-                let order = self.order_in("OrderOpened", *attempt, |phase| *phase == Phase::Intended)?;
-                order.opened = Some(OpenedOrder { url: url.clone(), account: account.clone(), expires: *expires });
-                order.enter(if *ready { Phase::Ready } else { Phase::Opened }, at);
-            }
-            Event::ChallengesOffered { attempt, proofs } => {
-                let order = self.order_in("ChallengesOffered", *attempt, |phase| *phase == Phase::Opened)?;
-                order.enter(Phase::Offered { proofs: proofs.clone() }, at);
-            }
-            Event::ChallengesIntended { attempt, proofs } => {
-                let known = |phase: &Phase| matches!(phase, Phase::Offered { .. } | Phase::PuttingUp { .. });
-                self.order_in("ChallengesIntended", *attempt, known)?.put_up(proofs, at);
-                self.left_up.insert(*attempt, proofs.clone());
-            }
-            Event::ChallengesUp { attempt, .. } => {
-                let putting_up = |phase: &Phase| matches!(phase, Phase::PuttingUp { .. });
-                let order = self.order_in("ChallengesUp", *attempt, putting_up)?;
-                let proofs = order.phase.proofs().to_vec();
-                order.enter(Phase::Up { proofs }, at);
-            }
-            Event::ChallengesAnswered { attempt } => {
-                let order = self.order_in("ChallengesAnswered", *attempt, |phase| matches!(phase, Phase::Up { .. }))?;
-                let proofs = order.phase.proofs().to_vec();
-                order.enter(Phase::Answered { proofs }, at);
-            }
-            Event::OrderReady { attempt } => {
-                let early = |phase: &Phase| !matches!(phase, Phase::Intended | Phase::Staged { .. });
-                self.order_in("OrderReady", *attempt, early)?.ready(at);
-            }
-            Event::CsrIntended { attempt } => {
-                let ready = |phase: &Phase| matches!(phase, Phase::Ready | Phase::CsrIntended);
-                self.order_in("CsrIntended", *attempt, ready)?.again(Phase::CsrIntended, at);
-            }
-            Event::CsrSubmitted { attempt } => {
-                let sent = |phase: &Phase| *phase == Phase::CsrIntended;
-                self.order_in("CsrSubmitted", *attempt, sent)?.enter(Phase::Submitted, at);
-            }
-            Event::OrderPending { attempt, retry_after } => {
-                self.order_in("OrderPending", *attempt, |_| true)?.look_again(at, *retry_after);
-            }
-            Event::OrderValid { attempt } => {
-                self.order_in("OrderValid", *attempt, |phase| *phase != Phase::Intended)?.enter(Phase::Valid, at);
-            }
-            Event::ChainStaged { attempt, about } => return self.stage(*attempt, about, at),
-            Event::Accepted { generation, epoch, notes } => return self.accept(*generation, *epoch, notes, at),
-            Event::Rejected { generation, violations } => return self.reject(*generation, violations, at),
-            Event::StepFailed { attempt, failure } => {
-                self.order_in("StepFailed", *attempt, |_| true)?.step.step(at, failure);
-            }
-            Event::OrderFailed { attempt, failure } => {
-                let order = self.order_in("OrderFailed", *attempt, |_| true)?;
-                if let Some(placed) = order.was_placed(failure).then_some(order.intended_at) {
-                    self.fruitless.add(placed);
-                }
-                self.order = None;
-                self.issue.attempt(at, failure);
-            }
-            Event::OrderAbandoned { attempt, lost, why } => return self.abandon(*attempt, *lost, why, at),
-            _ => return self.apply_rollout_event(entry),
-        }
-        Ok(())
-    }
-
-    fn apply_rollout_event(&mut self, entry: &Entry<Event>) -> Applied {
-        let (at, seq) = (entry.at, entry.seq);
-        let milestone = |epoch: Epoch, generation: GenId| Milestone { epoch, generation, seq, at };
-        match &entry.event {
-            Event::WantSet { .. } => return self.set_want(entry),
-            Event::PlaceholderPublished { node } => {
-                let rolled = self.node(node);
-                rolled.placeholder = true;
-                rolled.deploy.clear();
-            }
-            Event::Deployed { node, epoch, generation, placement, .. } => {
-                let rolled = self.node(node);
-                rolled.placement = *placement;
-                rolled.placeholder = false;
-                rolled.deployed = Some(milestone(*epoch, *generation));
-                rolled.deploy.clear();
-                rolled.lagging = None;
-            }
-            Event::DeployFailed { node, failure, .. } => self.node(node).deploy.attempt(at, failure),
-            Event::Reloaded { node, epoch, verb } => {
-                let deployed = self.nodes.get(node).and_then(|rolled| rolled.deployed.as_ref());
-                let Some(generation) = deployed.map(|deployed| deployed.generation) else {
-                    return Err(("Reloaded", format!("nothing was published on {node}")));
-                };
-                let rolled = self.node(node);
-                rolled.reloaded = Some(milestone(*epoch, generation));
-                rolled.reload.clear();
-                rolled.reload_verb = Some(*verb);
-                rolled.lagging = None;
-            }
-            Event::ReloadFailed { node, verb, failure, .. } => {
-                let rolled = self.node(node);
-                rolled.reload_verb = Some(*verb);
-                rolled.reload_failed = Some(seq);
-                // What was damaged is published anew at once; what is damaged again waits.
-                let at_once = rolled.reload.failures == 0 && rollout::found_damaged(failure);
-                if at_once { rolled.reload.note(at, failure) } else { rolled.reload.attempt(at, failure) }
-            }
-            Event::Lagging { node, drift, failure, .. } => {
-                let rolled = self.node(node);
-                rolled.lagging = Some(seq);
-                // Drift is mended at once, but only once: what drifts again waits, or it would be reloaded without end.
-                let at_once = *drift && rolled.serve.failures == 0;
-                if at_once { rolled.serve.note(at, failure) } else { rolled.serve.attempt(at, failure) }
-            }
-            Event::NodeConfirmed { node, epoch, generation } => {
-                let rolled = self.node(node);
-                rolled.confirmed = Some(milestone(*epoch, *generation));
-                rolled.lagging = None;
-                rolled.serve.clear();
-            }
-            Event::WentLive { epoch, generation } => self.live = Some(milestone(*epoch, *generation)),
-            // Every other kind is applied before this point.
-            _ => return Err(("record", "its kind is not known here".into())),
-        }
-        Ok(())
-    }
-
     fn rebuild(&mut self, generations: &[About], note: &Printable, at: Timestamp) {
         *self = Self { seq: self.seq, newest: self.newest, ..Self::default() };
         self.rebuilt = Some(at);
@@ -397,7 +275,7 @@ impl Ledger {
     }
 
     /// Who asked for an order while one was open has got what it brought; who wants a new key has not.
-    fn settle_forces(&mut self) {
+    pub(super) fn settle_forces(&mut self) {
         let got = |asked: &Asked| matches!(asked.ask, Ask::Renew { force: true, new_key: false, .. });
         let ids: Vec<RequestId> = self.asks.iter().filter(|(_, asked)| got(asked)).map(|(id, _)| id.clone()).collect();
         for id in &ids {
@@ -405,7 +283,7 @@ impl Ledger {
         }
     }
 
-    fn settle(&mut self, id: &RequestId) {
+    pub(super) fn settle(&mut self, id: &RequestId) {
         if self.asks.remove(id).is_some() {
             self.settled.push(id.clone());
             let superfluous = self.settled.len().saturating_sub(MOST_SETTLED);
@@ -426,190 +304,10 @@ impl Ledger {
         }
     }
 
-    fn intend_order(&mut self, entry: &Entry<Event>) -> Applied {
-        let Event::OrderIntended {
-            attempt,
-            key,
-            issuer,
-            directory,
-            spec_digest,
-            names,
-            asked,
-            early_window,
-            settings,
-            ..
-        } = &entry.event
-        else {
-            return Ok(());
-        };
-        if let Some(open) = &self.order {
-            return Err(("OrderIntended", format!("order {} is open", open.attempt)));
-        }
-        if *attempt <= self.attempts {
-            return Err(("OrderIntended", format!("attempt {attempt} was made before")));
-        }
-        if let Some(id) = asked {
-            self.settle(id);
-            // Twenty people who ask at once want one order, also when it comes to nothing.
-            self.settle_forces();
-        }
-        self.attempts = *attempt;
-        self.unspent = false;
-        let owed = self.owed.take();
-        (self.attempted, self.attempted_with) = (Some(*spec_digest), *settings);
-        self.order = Some(Order {
-            attempt: *attempt,
-            key: *key,
-            issuer: issuer.clone(),
-            directory: directory.clone(),
-            spec_digest: *spec_digest,
-            names: names.clone(),
-            intended_at: entry.at,
-            early_window: *early_window,
-            forced: asked.is_some() || owed.is_some(),
-            opened: None,
-            phase: Phase::Intended,
-            entered_at: entry.at,
-            looked_at: None,
-            look_at: None,
-            looks: 0,
-            step: Trouble::default(),
-        });
-        Ok(())
-    }
-
-    fn stage(&mut self, attempt: Attempt, about: &About, at: Timestamp) -> Applied {
-        let order = self.order_in("ChainStaged", attempt, |phase| *phase == Phase::Valid)?;
-        let early_window = order.early_window;
-        order.enter(Phase::Staged { generation: about.generation }, at);
-        self.last_number = self.last_number.max(about.generation.number());
-        self.spare_keys.remove(&about.key);
-        self.generations.insert(about.generation, Held { about: about.clone(), gate: Gate::Pending, early_window });
-        Ok(())
-    }
-
-    fn accept(&mut self, generation: GenId, epoch: Epoch, notes: &[Printable], at: Timestamp) -> Applied {
-        if epoch <= self.epoch {
-            return Err(("Accepted", format!("epoch {epoch} is not above {}", self.epoch)));
-        }
-        let held = self.pending("Accepted", generation)?;
-        held.gate = Gate::Accepted { notes: notes.to_vec(), at };
-        self.order = None;
-        self.issue.clear();
-        self.fruitless.clear();
-        self.settle_forces();
-        self.remember_served();
-        self.epoch = epoch;
-        let aim = Aim { epoch, generation, rollback: false, at, why: "newly issued".into() };
-        self.want = Some(Want { default: aim, overrides: BTreeMap::new() });
-        self.aimed(None);
-        Ok(())
-    }
-
-    fn reject(&mut self, generation: GenId, violations: &[Violation], at: Timestamp) -> Applied {
-        self.pending("Rejected", generation)?.gate = Gate::Rejected { violations: violations.to_vec() };
-        if let Some(order) = self.order.take() {
-            self.fruitless.add(order.intended_at);
-        }
-        let all: Vec<&str> = violations.iter().map(|violation| violation.message.as_str()).collect();
-        let message = format!("the CA's certificate did not pass the gate and is not published: {}", all.join("; "));
-        let mut failure = Failure::new(Class::Operator, "gate:rejected", format!("generation {generation}"), message)
-            .advise("what is published stays; `everleaf renew` once the CA is right again");
-        for violation in violations {
-            failure = failure.detail(format!("{}: {}", violation.code, violation.message));
-        }
-        self.issue.attempt(at, &failure);
-        Ok(())
-    }
-
-    fn abandon(&mut self, attempt: Attempt, lost: bool, why: &Printable, at: Timestamp) -> Applied {
-        let order = self.order_in("OrderAbandoned", attempt, |_| true)?;
-        let (placed, forced) = (order.intended_at, order.forced);
-        self.order = None;
-        if lost {
-            self.fruitless.add(placed);
-            self.owed = forced.then_some(attempt);
-            // The first lost reply is tried again at once: it costs one unused order. A second one is a pattern.
-            let failure = Failure::new(Class::Retry, "acme:replyLost", "newOrder", why.as_str());
-            if self.issue.failures == 0 { self.issue.note(at, &failure) } else { self.issue.attempt(at, &failure) }
-        }
-        Ok(())
-    }
-
-    fn set_want(&mut self, entry: &Entry<Event>) -> Applied {
-        let Event::WantSet { epoch, generation, node, rollback, asked, why } = &entry.event else {
-            return Ok(());
-        };
-        if *epoch <= self.epoch {
-            return Err(("WantSet", format!("epoch {epoch} is not above {}", self.epoch)));
-        }
-        if !matches!(self.generations.get(generation).map(|held| &held.gate), Some(Gate::Accepted { .. })) {
-            return Err(("WantSet", format!("generation {generation} was not accepted")));
-        }
-        if let Some(id) = asked {
-            self.settle(id);
-        }
-        self.remember_served();
-        self.epoch = *epoch;
-        let aim = Aim { epoch: *epoch, generation: *generation, rollback: *rollback, at: entry.at, why: why.clone() };
-        match (node, &mut self.want) {
-            (Some(node), Some(want)) => drop(want.overrides.insert(node.clone(), aim)),
-            _ => self.want = Some(Want { default: aim, overrides: BTreeMap::new() }),
-        }
-        self.aimed(node.as_ref());
-        Ok(())
-    }
-
-    /// Before the aim changes: what each node is known to serve is where it can go back to.
-    fn remember_served(&mut self) {
-        for rolled in self.nodes.values_mut() {
-            if let Some(confirmed) = &rolled.confirmed {
-                rolled.served_before = Some(confirmed.generation);
-            }
-        }
-    }
-
-    /// After the aim changed: old trouble with publishing is not trouble with this aim.
-    fn aimed(&mut self, node: Option<&NodeName>) {
-        for (name, rolled) in &mut self.nodes {
-            if node.is_none_or(|node| node == name) {
-                rolled.deploy.skip_backoff();
-                rolled.reload.skip_backoff();
-                rolled.serve.skip_backoff();
-                rolled.lagging = None;
-            }
-        }
-    }
-
     /// The epoch of the next decision.
     #[must_use]
     pub fn next_epoch(&self, now: Timestamp) -> Epoch {
         if self.epoch == Epoch(0) { first_epoch(now) } else { self.epoch.next() }
-    }
-
-    fn node(&mut self, name: &NodeName) -> &mut Rolled {
-        self.nodes.entry(name.clone()).or_default()
-    }
-
-    fn pending(&mut self, event: &'static str, generation: GenId) -> Result<&mut Held, (&'static str, String)> {
-        match self.generations.get_mut(&generation) {
-            Some(held) if held.gate == Gate::Pending => Ok(held),
-            Some(_) => Err((event, format!("generation {generation} was judged before"))),
-            None => Err((event, format!("generation {generation} is not known"))),
-        }
-    }
-
-    fn order_in(
-        &mut self,
-        event: &'static str,
-        attempt: Attempt,
-        allowed: impl Fn(&Phase) -> bool,
-    ) -> Result<&mut Order, (&'static str, String)> {
-        let Some(order) = &mut self.order else { return Err((event, "no order is open".into())) };
-        if order.attempt != attempt || !allowed(&order.phase) {
-            return Err((event, format!("order {} is {}", order.attempt, order.phase.name())));
-        }
-        Ok(order)
     }
 
     /// Whether a request was journaled before, settled or not.
@@ -645,8 +343,8 @@ impl Ledger {
 
     /// What is known of a node; nothing yet for one never dealt with.
     #[must_use]
-    pub fn rolled(&self, node: &NodeName) -> Rolled {
-        self.nodes.get(node).cloned().unwrap_or_default()
+    pub fn rolled(&self, node: &NodeName) -> &Rolled {
+        self.nodes.get(node).unwrap_or(&NEVER)
     }
 
     /// The oldest request of a kind.

@@ -5,7 +5,7 @@ use super::ledger::{Facts, Phase};
 use super::plan::{Horizon, Plan, View, WakeKind};
 use super::reason::Reason;
 use super::shared::Shared;
-use super::{rollout, upkeep};
+use super::{issue, rollout, upkeep};
 use crate::config::spec::{Confirm, Spec};
 use crate::types::{CertName, Class, Failure, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -167,7 +167,8 @@ fn stage(view: &View<'_>) -> Stage {
 
 fn troubles(view: &View<'_>, plan: &Plan) -> Vec<(Outcome, Failure)> {
     let ledger = view.ledger();
-    let issuing = [Some(&ledger.issue), ledger.order.as_ref().map(|order| &order.step)];
+    let own = Some(&ledger.issue).filter(|_| issue::matters(view));
+    let issuing = [own, ledger.order.as_ref().map(|order| &order.step)];
     let shared = view.shared.issuers.get(&view.issuer.name).map(|facts| &facts.trouble);
     // A CA in trouble is trouble of those alone that want something of it now.
     let mine = |_: &&Trouble| plan.wakes.iter().any(|wake| matches!(wake.why, Reason::IssuerTrouble { .. }));
@@ -180,9 +181,8 @@ fn troubles(view: &View<'_>, plan: &Plan) -> Vec<(Outcome, Failure)> {
     found.extend(shared.filter(mine).and_then(issue_trouble));
     found.extend(plan.wakes.iter().find_map(|wake| doubted(view, &wake.why)).map(|it| (Outcome::Operator, it)));
     found.extend([&ledger.cleanup, &ledger.post].into_iter().filter_map(issue_trouble));
-    for (_, rolled) in ledger.nodes.iter().filter(|(node, _)| view.certificate.nodes.contains(node)) {
-        let here =
-            [&rolled.deploy, &rolled.reload, &rolled.serve].into_iter().filter_map(|trouble| trouble.last.clone());
+    for node in &view.certificate.nodes {
+        let here = rollout::troubles(view, node).filter_map(|trouble| trouble.last.clone());
         found.extend(here.map(|failure| (Outcome::DeployIncomplete, failure)));
     }
     found.extend(rollout::put_back(view).map(|(_, failure)| (Outcome::DeployIncomplete, failure)));

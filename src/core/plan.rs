@@ -95,7 +95,7 @@ pub const LONGEST_SLEEP: Duration = Duration::from_secs(3_600);
 /// What the certificate `name` needs, given what is known of it. Pure and total.
 #[must_use]
 pub fn plan(spec: &Spec, name: &CertName, facts: &Facts, shared: &Shared, now: Timestamp, horizon: Horizon) -> Plan {
-    let mut draft = Draft { now, steps: Vec::new(), wakes: Vec::new() };
+    let mut draft = Draft::new(now);
     let configured = spec.certificates.get(name);
     match configured.and_then(|certificate| Some((certificate, spec.issuers.get(&certificate.issuer)?))) {
         None => {
@@ -165,6 +165,10 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    pub(super) const fn new(now: Timestamp) -> Self {
+        Self { now, steps: Vec::new(), wakes: Vec::new() }
+    }
+
     pub(super) fn step(&mut self, slot: Slot, effect: Effect, why: Reason) {
         self.steps.push(Step { slot, effect, why });
     }

@@ -82,6 +82,24 @@ fn placed(view: &View<'_>, node: &NodeName, aim: &Aim) -> bool {
     published(view, node, aim) && view.ledger().nodes.get(node).is_some_and(|rolled| !rolled.reload_due())
 }
 
+/// What is wrong with a node now. Trouble with publishing or reloading is over where nothing of the kind is left to do, even
+/// if somebody else did it.
+pub(super) fn troubles<'a>(view: &View<'a>, node: &NodeName) -> impl Iterator<Item = &'a Trouble> {
+    let (ledger, rolled) = (view.ledger(), view.ledger().rolled(node));
+    let lags = rolled.lagging.is_some() || rolled.serve.failures > 0;
+    let here = ledger.want.as_ref().is_some_and(|want| published(view, node, want.on(node)) && !drifted(view, node));
+    let deploy = (lags || !here).then_some(&rolled.deploy);
+    let reload = (lags || rolled.reload_due()).then_some(&rolled.reload);
+    [deploy, reload, Some(&rolled.serve)].into_iter().flatten()
+}
+
+/// Whether something else than what was published last was seen to lie on a node.
+fn drifted(view: &View<'_>, node: &NodeName) -> bool {
+    let Some(deployed) = &view.ledger().rolled(node).deployed else { return false };
+    let seen = view.facts.seen.nodes.get(node).filter(|seen| seen.started >= deployed.seq && seen.at <= view.now);
+    seen.is_some_and(|seen| seen.published.is_some() && !seen.holds(deployed.generation))
+}
+
 /// Whether a node has what is wanted there, where and as it is wanted.
 pub(super) fn published(view: &View<'_>, node: &NodeName, aim: &Aim) -> bool {
     let placement = view.spec.nodes.get(node).map(|node| placement(node, view.certificate));
@@ -223,32 +241,31 @@ fn waves<'a>(view: &View<'a>, want: &'a Want, draft: &mut Draft) -> Vec<Turn<'a>
 struct Turn<'a> {
     node: &'a Node,
     aim: &'a Aim,
-    rolled: Rolled,
+    rolled: &'a Rolled,
     verb: Digest,
     placement: Digest,
+    /// Its own endpoints.
+    watches: Vec<Watch<'a>>,
 }
 
 impl<'a> Turn<'a> {
     fn new(view: &View<'a>, want: &'a Want, name: &NodeName) -> Option<Self> {
         let node = view.spec.nodes.get(name)?;
         let (verb, placement) = (verb(node), placement(node, view.certificate));
-        Some(Self { node, aim: want.on(name), rolled: view.ledger().rolled(name), verb, placement })
+        let mine = |endpoint: &&Endpoint| behind(view, endpoint) == Some(name);
+        let watches = view.certificate.endpoints.iter().filter(mine).filter_map(|it| Watch::new(view, it)).collect();
+        Some(Self { node, aim: want.on(name), rolled: view.ledger().rolled(name), verb, placement, watches })
     }
 
     fn slot(&self) -> Slot {
         Slot::Node(self.node.name.clone())
     }
 
-    fn watches(&self, view: &View<'a>) -> Vec<Watch<'a>> {
-        let mine = |endpoint: &&Endpoint| behind(view, endpoint) == Some(&self.node.name);
-        view.certificate.endpoints.iter().filter(mine).filter_map(|endpoint| Watch::new(view, endpoint)).collect()
-    }
-
     /// Whether it serves what it should, as far as that is asked for.
     fn confirmed(&self, view: &View<'a>) -> bool {
         let published = self.rolled.deployed_at(self.aim) && self.rolled.placed_as(&self.placement);
         let placed = published && !self.rolled.reload_due();
-        placed && (view.certificate.confirm == Confirm::None || self.watches(view).iter().all(Watch::proven))
+        placed && (view.certificate.confirm == Confirm::None || self.watches.iter().all(Watch::proven))
     }
 
     /// When what it has is about to end, or it has nothing, waiting for canaries does more harm than good.
@@ -268,7 +285,7 @@ impl<'a> Turn<'a> {
     }
 
     fn is_held(&self, view: &View<'a>) -> bool {
-        let rolled = &self.rolled;
+        let rolled = self.rolled;
         let own = view.hold(&rolled.deploy).or_else(|| self.hold(view, &rolled.reload).filter(|_| rolled.reload_due()));
         let serve = self.hold(view, &rolled.serve).filter(|_| rolled.lagging.is_some());
         own.or(serve).or_else(|| self.unreachable(view)).is_some()
@@ -301,13 +318,13 @@ impl<'a> Turn<'a> {
         let Confirm::Handshakes(confirm) = view.certificate.confirm else {
             return self.look_at_files(view, FILES_EVERY, draft);
         };
-        let watches = self.watches(view);
+        let watches = &self.watches;
         if watches.iter().all(Watch::proven) {
             self.confirm(view, draft);
             self.look_at_files(view, confirm.every, draft);
             return watches.iter().for_each(|watch| watch.look_for_drift(confirm, draft));
         }
-        self.pursue(view, confirm, &watches, draft);
+        self.pursue(view, confirm, watches, draft);
     }
 
     fn deploy(&self, view: &View<'a>, why: Reason, draft: &mut Draft) {
@@ -362,7 +379,7 @@ impl<'a> Turn<'a> {
     }
 
     fn confirm(&self, view: &View<'a>, draft: &mut Draft) {
-        let rolled = &self.rolled;
+        let rolled = self.rolled;
         let settled = rolled.lagging.is_none() && rolled.serve.failures == 0;
         // Its trouble may be that of an endpoint it shares with other nodes, and is not over before that is proven.
         if self.is_known() && (settled || !common(view).all(|watch| watch.is_some_and(|watch| watch.proven()))) {
@@ -486,6 +503,9 @@ impl Rolled {
 /// Endpoints behind more than one node: proven after the last of them was reloaded; every node is told when they lag.
 fn unattributed(view: &View<'_>, want: &Want, draft: &mut Draft) {
     let Confirm::Handshakes(confirm) = view.certificate.confirm else { return };
+    if common(view).next().is_none() {
+        return;
+    }
     let nodes = || view.certificate.nodes.iter().filter_map(|name| Turn::new(view, want, name));
     if nodes().any(|turn| !turn.confirmed(view)) {
         return;

@@ -13,6 +13,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sightings {
+    /// When the journal was rebuilt whose sequence numbers these are; nothing when it never was.
+    pub journal: Option<Timestamp>,
     /// The last answer to an ARI request.
     pub ari: Option<AriSeen>,
     /// What each endpoint showed, by [`endpoint_id`].
@@ -77,6 +79,13 @@ impl EndpointSeen {
 }
 
 impl Sightings {
+    /// What is left of them beside a journal that was last rebuilt at `rebuilt`. The numbers of another journal say nothing
+    /// of this one's: an old look would prove a new reload.
+    #[must_use]
+    pub fn beside(self, rebuilt: Option<Timestamp>) -> Self {
+        if self.journal == rebuilt { self } else { Self { journal: rebuilt, ari: self.ari, ..Self::default() } }
+    }
+
     /// Takes in a look at an endpoint. A whole look that shows what was wanted proves it; a glance keeps an earlier proof.
     pub fn saw_endpoint(&mut self, id: Digest, mut seen: EndpointSeen) {
         let last = self.endpoints.get(&id);

@@ -3,10 +3,13 @@
 use super::effect::{Effect, Slot};
 use super::event::{Alert, Event};
 use super::hold::Trouble;
-use super::ledger::{Gate, Ledger};
+use super::issue;
+use super::ledger::{Gate, Ledger, Rolled};
 use super::plan::{Draft, View, WakeKind};
 use super::reason::Reason;
+use super::rollout;
 use super::schedule::last_call;
+use crate::config::spec::Confirm;
 use crate::ports::NoticeKind;
 use crate::types::{Failure, GenId, NotifierName, Timestamp, Window};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +48,12 @@ fn prune(view: &View<'_>, draft: &mut Draft) {
     let ledger = view.ledger();
     // A clock that lies, or an order about to add a generation: not the time to remove anything.
     if ledger.order.is_some() || view.clock_suspect().is_some() {
+        return;
+    }
+    // What a rebuilt journal no longer says, each node shows by and by: until then any generation may be served somewhere.
+    let proves = view.certificate.confirm != Confirm::None;
+    let known = |rolled: &Rolled| if proves { rolled.confirmed.is_some() } else { rolled.deployed.is_some() };
+    if ledger.rebuilt.is_some() && !view.certificate.nodes.iter().all(|node| known(ledger.rolled(node))) {
         return;
     }
     let needed = needed(view);
@@ -157,7 +166,7 @@ fn bad_news(view: &View<'_>, notifier: &NotifierName, alert: &Alert, news: &News
 fn good_news(view: &View<'_>, notifier: &NotifierName, alert: &Alert) -> Effect {
     let name = &view.certificate.name;
     let summary = match alert {
-        Alert::Issue => format!("{name} is issued again"),
+        Alert::Issue => format!("{name} can be issued again"),
         Alert::Node(node) if !view.certificate.nodes.contains(node) => format!("{name} no longer goes to {node}"),
         Alert::Node(node) => format!("{name} is live on {node} again"),
         Alert::Cleanup => format!("{name}: the challenge was taken down"),
@@ -184,18 +193,20 @@ fn news(view: &View<'_>) -> BTreeMap<Alert, News> {
             news.entry(alert).or_insert(News { kind: NoticeKind::Failure, failure });
         }
     };
-    add(Alert::Issue, &ledger.issue);
+    if issue::matters(view) {
+        add(Alert::Issue, &ledger.issue);
+    }
     if let Some(order) = &ledger.order {
         add(Alert::Issue, &order.step);
     }
-    for (node, rolled) in ledger.nodes.iter().filter(|(node, _)| view.certificate.nodes.contains(node)) {
-        for trouble in [&rolled.deploy, &rolled.reload, &rolled.serve] {
+    for node in &view.certificate.nodes {
+        for trouble in rollout::troubles(view, node) {
             add(Alert::Node(node.clone()), trouble);
         }
     }
     add(Alert::Cleanup, &ledger.cleanup);
     add(Alert::Post, &ledger.post);
-    for (node, failure) in super::rollout::put_back(view) {
+    for (node, failure) in rollout::put_back(view) {
         news.entry(Alert::Node(node.clone())).or_insert(News { kind: NoticeKind::Failure, failure });
     }
     if let Some(failure) = danger(view) {

@@ -1,6 +1,9 @@
-//! What should be served where, and how far each node has come.
+//! What should be served where, how far each node has come, and what the roll-out's events make of the ledger.
 
+use super::event::{Entry, Event};
 use super::hold::Trouble;
+use super::ledger::{Applied, Gate, Ledger};
+use super::rollout;
 use crate::types::{Digest, Epoch, GenId, NodeName, Printable, Seq, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -79,4 +82,114 @@ pub struct Rolled {
     pub reload_verb: Option<Digest>,
     /// Trouble with what it serves.
     pub serve: Trouble,
+}
+
+impl Ledger {
+    /// Replays what happened on nodes.
+    pub(super) fn apply_rollout_event(&mut self, entry: &Entry<Event>) -> Applied {
+        let (at, seq) = (entry.at, entry.seq);
+        let milestone = |epoch: Epoch, generation: GenId| Milestone { epoch, generation, seq, at };
+        match &entry.event {
+            Event::WantSet { .. } => return self.set_want(entry),
+            Event::PlaceholderPublished { node } => {
+                let rolled = self.node(node);
+                rolled.placeholder = true;
+                rolled.deploy.clear();
+            }
+            Event::Deployed { node, epoch, generation, placement, .. } => {
+                let rolled = self.node(node);
+                rolled.placement = *placement;
+                rolled.placeholder = false;
+                rolled.deployed = Some(milestone(*epoch, *generation));
+                rolled.deploy.clear();
+                rolled.lagging = None;
+            }
+            Event::DeployFailed { node, failure, .. } => self.node(node).deploy.attempt(at, failure),
+            Event::Reloaded { node, epoch, verb } => {
+                let deployed = self.nodes.get(node).and_then(|rolled| rolled.deployed.as_ref());
+                let Some(generation) = deployed.map(|deployed| deployed.generation) else {
+                    return Err(("Reloaded", format!("nothing was published on {node}")));
+                };
+                let rolled = self.node(node);
+                rolled.reloaded = Some(milestone(*epoch, generation));
+                rolled.reload.clear();
+                rolled.reload_verb = Some(*verb);
+                rolled.lagging = None;
+            }
+            Event::ReloadFailed { node, verb, failure, .. } => {
+                let rolled = self.node(node);
+                rolled.reload_verb = Some(*verb);
+                rolled.reload_failed = Some(seq);
+                // What was damaged is published anew at once; what is damaged again waits.
+                let at_once = rolled.reload.failures == 0 && rollout::found_damaged(failure);
+                if at_once { rolled.reload.note(at, failure) } else { rolled.reload.attempt(at, failure) }
+            }
+            Event::Lagging { node, drift, failure, .. } => {
+                let rolled = self.node(node);
+                rolled.lagging = Some(seq);
+                // Drift is mended at once, but only once: what drifts again waits, or it would be reloaded without end.
+                let at_once = *drift && rolled.serve.failures == 0;
+                if at_once { rolled.serve.note(at, failure) } else { rolled.serve.attempt(at, failure) }
+            }
+            Event::NodeConfirmed { node, epoch, generation } => {
+                let rolled = self.node(node);
+                rolled.confirmed = Some(milestone(*epoch, *generation));
+                rolled.lagging = None;
+                rolled.serve.clear();
+            }
+            Event::WentLive { epoch, generation } => self.live = Some(milestone(*epoch, *generation)),
+            // Every other kind is applied before this point.
+            _ => return Err(("record", "its kind is not known here".into())),
+        }
+        Ok(())
+    }
+
+    fn set_want(&mut self, entry: &Entry<Event>) -> Applied {
+        let Event::WantSet { epoch, generation, node, rollback, asked, why } = &entry.event else {
+            return Ok(());
+        };
+        if *epoch <= self.epoch {
+            return Err(("WantSet", format!("epoch {epoch} is not above {}", self.epoch)));
+        }
+        if !matches!(self.generations.get(generation).map(|held| &held.gate), Some(Gate::Accepted { .. })) {
+            return Err(("WantSet", format!("generation {generation} was not accepted")));
+        }
+        if let Some(id) = asked {
+            self.settle(id);
+        }
+        self.remember_served();
+        self.epoch = *epoch;
+        let aim = Aim { epoch: *epoch, generation: *generation, rollback: *rollback, at: entry.at, why: why.clone() };
+        match (node, &mut self.want) {
+            (Some(node), Some(want)) => drop(want.overrides.insert(node.clone(), aim)),
+            _ => self.want = Some(Want { default: aim, overrides: BTreeMap::new() }),
+        }
+        self.aimed(node.as_ref());
+        Ok(())
+    }
+
+    /// Before the aim changes: what each node is known to serve is where it can go back to.
+    pub(super) fn remember_served(&mut self) {
+        for rolled in self.nodes.values_mut() {
+            if let Some(confirmed) = &rolled.confirmed {
+                rolled.served_before = Some(confirmed.generation);
+            }
+        }
+    }
+
+    /// After the aim changed: old trouble with publishing is not trouble with this aim.
+    pub(super) fn aimed(&mut self, node: Option<&NodeName>) {
+        for (name, rolled) in &mut self.nodes {
+            if node.is_none_or(|node| node == name) {
+                rolled.deploy.skip_backoff();
+                rolled.reload.skip_backoff();
+                rolled.serve.skip_backoff();
+                rolled.lagging = None;
+            }
+        }
+    }
+
+    fn node(&mut self, name: &NodeName) -> &mut Rolled {
+        self.nodes.entry(name.clone()).or_default()
+    }
 }

@@ -127,7 +127,7 @@ fn order(order: &Order) -> OrderStatus {
 }
 
 fn node(ledger: &Ledger, name: &NodeName) -> NodeStatus {
-    let rolled: Rolled = ledger.rolled(name);
+    let rolled: &Rolled = ledger.rolled(name);
     let milestone = |it: &Option<Milestone>| {
         it.as_ref().map(|it| MilestoneStatus { epoch: it.epoch, generation: it.generation, at: it.at })
     };

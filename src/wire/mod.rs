@@ -97,7 +97,8 @@ impl App {
 
     fn agent(&self, horizon: Horizon, observer: Rc<dyn Observer>) -> Result<Agent, Failure> {
         let deadline = self.spec.limits.run;
-        let settings = Settings { horizon, deadline, rehearsal: self.rehearsal, host: host() };
+        let (rehearsal, compact_after) = (self.rehearsal, crate::agent::COMPACT_AFTER);
+        let settings = Settings { horizon, deadline, rehearsal, host: host(), compact_after };
         Ok(Agent::new(Rc::clone(&self.spec), self.ports()?, settings, observer))
     }
 
