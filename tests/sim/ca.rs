@@ -2,7 +2,7 @@
 
 use crate::faults::Fault;
 use crate::forge::FakeCertificate;
-use crate::world::{Peer, State};
+use crate::world::{Peer, State, staging};
 use everleaf::ports::{
     Account, Authorization, Ca, Challenge, NewOrder, Offers, OrderLook, OrderStatus, Pending, RenewalInfo,
 };
@@ -17,6 +17,8 @@ use std::time::Duration;
 pub(crate) struct FakeCa {
     /// How long its certificates live.
     pub(crate) lifetime: Duration,
+    /// How long an answer about renewal stands.
+    pub(crate) ari_every: Duration,
     /// Until when it answers nobody.
     pub(crate) down_until: u64,
     /// How many accounts were made: one is right.
@@ -48,6 +50,7 @@ impl FakeCa {
     pub(crate) fn new() -> Self {
         Self {
             lifetime: Duration::from_secs(6 * 86_400),
+            ari_every: Duration::from_secs(6 * 3_600),
             down_until: 0,
             accounts: 0,
             orders: BTreeMap::new(),
@@ -55,6 +58,11 @@ impl FakeCa {
             windows: BTreeMap::new(),
             replaced: BTreeSet::new(),
         }
+    }
+
+    /// All that it issued is to be replaced.
+    pub(crate) fn recall(&mut self, past: Window) {
+        self.windows.extend(self.issued.iter().map(|certificate| (certificate.ari(), past)));
     }
 
     fn usual_window(certificate: &FakeCertificate) -> Window {
@@ -102,7 +110,6 @@ impl State {
             order.forgotten = true;
         }
         let (mono, now) = (self.mono, self.true_now());
-        let lifetime = self.ca(ca).lifetime;
         let Some(order) = self.ca(ca).orders.get_mut(url).filter(|order| !order.forgotten) else {
             return Err(failure(Class::Retry, "acme:orderGone", None));
         };
@@ -116,7 +123,9 @@ impl State {
         if let Some(refused) = &order.refused {
             return Ok(look(OrderStatus::Invalid(refused.clone()), None));
         }
-        let wait = Some(Duration::from_secs(1 + lifetime.as_secs() % 4));
+        // One that hangs is looked at rarely: what is to be seen is how it ends.
+        let hangs = order.finalized == Some(u64::MAX);
+        let wait = Some(Duration::from_secs(if hangs { 60 } else { 2 + order.expires % 5 }));
         Ok(match order.finalized {
             Some(due) if due <= mono => look(OrderStatus::Valid, None),
             Some(_) => look(OrderStatus::Processing, wait),
@@ -136,7 +145,7 @@ impl State {
         let used = asked.replaces.as_ref().is_some_and(|id| self.ca(ca).replaced.contains(id));
         let dropped = used || (asked.replaces.is_some() && self.strikes(Fault::AlreadyReplaced));
         if used {
-            self.count("fault:AlreadyReplaced");
+            self.count("fault", Fault::AlreadyReplaced.name());
         }
         let mono = self.mono;
         let reuse = self.dice.below(4) == 0;
@@ -227,7 +236,7 @@ impl State {
         if !stuck {
             self.watcher.issued(&certificate);
             self.ca(ca).issued.push(certificate.clone());
-            self.count("certificate issued");
+            self.count("certificate", "issued");
         }
         if let Some(order) = self.ca(ca).orders.get_mut(url) {
             order.finalized = Some(if stuck { u64::MAX } else { due });
@@ -261,7 +270,7 @@ impl State {
             usual
         };
         state.windows.insert(id.to_owned(), window);
-        Ok(RenewalInfo { window, retry_after: Duration::from_secs(6 * 3_600), explanation: None })
+        Ok(RenewalInfo { window, retry_after: state.ari_every, explanation: None })
     }
 
     /// The chain, and whether the CA has it.
@@ -281,7 +290,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(peer: Peer, issuer: IssuerName) -> Self {
+    pub(crate) fn new(peer: Peer, issuer: &IssuerName) -> Self {
+        let issuer = if peer.rehearsal { staging(issuer) } else { issuer.clone() };
         Self { peer, issuer, heard: Cell::new(false) }
     }
 
@@ -342,7 +352,9 @@ impl Ca for Client {
 
     fn open_order<'a>(&'a self, order: &'a NewOrder) -> Pending<'a, Result<OrderLook, Failure>> {
         Box::pin(self.request("newOrder", move |state, ca| {
-            state.about_to_order(ca, order);
+            if !self.peer.rehearsal {
+                state.about_to_order(ca, order);
+            }
             state.take_order(ca, order)
         }))
     }
@@ -361,7 +373,9 @@ impl Ca for Client {
 
     fn finalize<'a>(&'a self, order: &'a str, csr: &'a [u8]) -> Pending<'a, Result<OrderLook, Failure>> {
         Box::pin(self.request("finalize", move |state, ca| {
-            state.about_to_finalize(csr);
+            if !self.peer.rehearsal {
+                state.about_to_finalize(csr);
+            }
             state.sign(ca, order, csr)
         }))
     }

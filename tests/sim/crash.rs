@@ -1,7 +1,8 @@
 //! The crash sweep: a process that dies at every single point, and is started again.
 
+use crate::configured::configured;
 use crate::faults::{Fault, Rates};
-use crate::scenario::{DAY, HOUR, Habit, Run, configured};
+use crate::scenario::{DAY, HOUR, Habit, Run};
 use everleaf::config::spec::Spec;
 
 /// How many certificates a single death may cost.
@@ -22,12 +23,12 @@ fn life(seed: u64, spec: &Spec, dies_at: Option<u64>, logging: bool, days: u64) 
 fn sweep(spec: &Spec, days: u64, from: impl Fn(&Run) -> u64) {
     let (undisturbed, ended) = life(1, spec, None, true, days);
     assert_eq!(ended, Ok(()), "{}", undisturbed.log(200));
-    let needed = undisturbed.counts().get("certificate issued").copied().unwrap_or(0);
+    let needed = undisturbed.counts().get(&("certificate", "issued")).copied().unwrap_or(0);
     let (first, last) = (from(&undisturbed), undisturbed.world.state().points);
     assert!(last - first > 50, "only {} points", last - first);
     for point in first..=last {
         let (run, ended) = life(1, spec, Some(point), false, days);
-        let issued = run.counts().get("certificate issued").copied().unwrap_or(0);
+        let issued = run.counts().get(&("certificate", "issued")).copied().unwrap_or(0);
         let ended = ended.and_then(|()| {
             if issued > needed + EXTRA { Err(format!("{issued} certificates instead of {needed}")) } else { Ok(()) }
         });

@@ -60,6 +60,27 @@ pub(crate) struct Loaded {
 }
 
 impl FakeNode {
+    /// Until when a fault that lasts for hours lasts.
+    pub(crate) fn until(&mut self, fault: Fault) -> &mut u64 {
+        match fault {
+            Fault::NodeDown => &mut self.down_until,
+            Fault::HookLies => &mut self.lies_until,
+            Fault::HookFails => &mut self.fails_until,
+            Fault::SlowHook => &mut self.slow_until,
+            Fault::NodeDiskFull => &mut self.full_until,
+            Fault::InspectUnknown => &mut self.unknown_until,
+            _ => &mut self.breaks_until,
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        (self.down_until, self.lies_until, self.fails_until, self.slow_until) = (0, 0, 0, 0);
+        (self.full_until, self.unknown_until, self.breaks_until, self.finds_damage) = (0, 0, 0, 0);
+        for loaded in self.sites.values_mut().filter_map(|site| site.loaded.as_mut()) {
+            loaded.broken = false;
+        }
+    }
+
     /// Its servers read what lies there.
     pub(crate) fn load(&mut self, mono: u64, old_workers: Option<u64>) {
         let broken = self.breaks_until > mono;
@@ -142,6 +163,7 @@ impl Deployer for Peer {
         let name = &certificate.name;
         Box::pin(async move {
             let what = format!("deploy {} of {name} at {epoch} on {}", generation.about.generation, node.name);
+            self.acts_for_real("deploy");
             self.point(|| what.clone());
             self.state().about_to_publish(name, &node.name, generation);
             let _switching = Switching::begin(self, &node.name);
@@ -240,6 +262,7 @@ impl Reloader for Peer {
     fn reload<'a>(&'a self, node: &'a Node, contexts: &'a [HookContext]) -> Pending<'a, Result<(), Failure>> {
         let name = &node.name;
         Box::pin(async move {
+            self.acts_for_real("reload");
             self.point(|| format!("reload {name}"));
             self.state().about_to_reload(name, self.pid);
             self.reach(name).await?;
@@ -314,6 +337,7 @@ fn failed(why: &str) -> Shown {
 impl Prober for Peer {
     fn observe<'a>(&'a self, look: &'a Look<'a>) -> Pending<'a, Vec<Observation>> {
         Box::pin(async move {
+            self.acts_for_real("look");
             self.point(|| format!("look at {}", look.endpoint));
             let began = self.state().points;
             let name = self.state().site_of(look);

@@ -1,6 +1,7 @@
 //! Single decisions about orders: a journal is told, and the plan is asked what comes next.
 
-use crate::scenario::{Run, configured};
+use crate::configured::configured;
+use crate::scenario::Run;
 use everleaf::config::spec::Spec;
 use everleaf::core::shared::IssuerFacts;
 use everleaf::core::{Ask, Effect, Entry, Event, Facts, Horizon, Plan, Shared, Slot, WakeKind, plan};
@@ -294,7 +295,31 @@ fn many_certificates_meet_one_outage_once() {
     let mut run = Run::new(1, spec, Rates::default(), Habit::Timer(0));
     run.world.state().cas.values_mut().for_each(|ca| ca.down_until = u64::MAX);
     assert_eq!(run.until(600 * SECOND), Ok(()));
-    let orders = run.counts().get("event:order_intended").copied().unwrap_or(0);
+    let orders = run.counts().get(&("event", "OrderIntended")).copied().unwrap_or(0);
     // Those whose `pre` hook was under way when the first failed may come after its two seconds.
     assert!((1..=2 * parallel).contains(&orders), "{orders} orders at a CA that is down");
+}
+
+#[test]
+fn what_was_forced_in_vain_is_over_with_its_wait() {
+    let mut case = Case::new();
+    case.accepted(90 * DAY);
+    let id = everleaf::types::RequestId::from_random([1; 16]);
+    let ask = Ask::Renew { force: true, new_key: false, yes: true };
+    case.happened(Event::Asked { id, ask, by: "somebody".into() });
+    case.opened(false);
+    case.happened(Event::OrderFailed {
+        attempt: case.facts.ledger.attempts,
+        failure: failure(Class::Operator, "acme:caa"),
+    });
+    case.facts.ledger.asks.clear();
+    let troubles = |case: &Case| {
+        let (spec, name, facts, shared) = (&case.spec, &case.name, &case.facts, &case.shared);
+        everleaf::core::outcome::standing(spec, name, facts, shared, &case.plan(), case.now).troubles
+    };
+    assert!(troubles(&case).iter().any(|failure| failure.code == "acme:caa"), "who forced it sees why it failed");
+    case.now = case.now + DAY * 2;
+    assert!(troubles(&case).is_empty(), "nothing is due for weeks, and nothing is wrong");
+    case.now = case.now + DAY * 60;
+    assert!(troubles(&case).iter().any(|failure| failure.code == "acme:caa"), "it is due, and was not ordered since");
 }

@@ -3,7 +3,7 @@
 use crate::faults::Fault;
 use crate::world::Peer;
 use everleaf::config::spec::{Hook, Notifier};
-use everleaf::ports::{Alarm, CertHooks, HookContext, Notice, Notify, Pending, Proof, Solvers};
+use everleaf::ports::{Alarm, CertHooks, HookContext, Notice, NoticeKind, Notify, Pending, Proof, Solvers};
 use everleaf::types::{CertName, Class, Failure, Printable, Timestamp};
 
 fn broke(code: &str, place: &str) -> Failure {
@@ -14,7 +14,9 @@ impl Solvers for Peer {
     fn put_up<'a>(&'a self, name: &'a CertName, proofs: &'a [Proof]) -> Pending<'a, Result<Vec<Printable>, Failure>> {
         Box::pin(async move {
             self.point(|| format!("put up {} challenges of {name}", proofs.len()));
-            self.state().about_to_put_up(name, proofs);
+            if !self.rehearsal {
+                self.state().about_to_put_up(name, proofs);
+            }
             for proof in proofs {
                 self.latency(5, 500).await;
                 let fails = {
@@ -59,7 +61,7 @@ impl CertHooks for Peer {
             self.latency(10, 3_000).await;
             let fails = {
                 let mut state = self.state();
-                state.count(format!("hook:{event}"));
+                state.count("hook", event);
                 state.strikes(Fault::CertHookFails)
             };
             self.point(|| format!("{event} hook of {}: done", context.name));
@@ -71,13 +73,14 @@ impl CertHooks for Peer {
 impl Notify for Peer {
     fn tell<'a>(&'a self, _: &'a Notifier, notice: &'a Notice) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
+            self.acts_for_real("tell");
             self.point(|| format!("tell {:?} {}", notice.kind, notice.summary));
             self.latency(10, 1_000).await;
             if self.state().strikes(Fault::NotifierFails) {
                 return Err(broke("notify:http", "webhook"));
             }
             let kind = notice.kind;
-            self.state().count(format!("notice:{kind:?}"));
+            self.state().count("notice", if kind == NoticeKind::Recovery { "good" } else { "bad" });
             self.point(|| "told".to_owned());
             Ok(())
         })

@@ -1,39 +1,59 @@
-//! Random lives: every fault, weighted, for a month; then the world heals, and everything must be live.
+//! Random lives: every fault, weighted, for a month or a year; then the world heals, and everything must be live.
 
+use crate::configured::{Shape, configured};
+use crate::coverage::{self, Counts};
 use crate::faults::{Fault, Rates};
-use crate::scenario::{DAY, HOUR, Habit, Run, choices, configured};
+use crate::scenario::{DAY, HOUR, Habit, Run, choices};
 use everleaf::types::NodeName;
-use std::collections::BTreeMap;
 
 /// How long a healed world may take: the longest hold of our own is a day, a CA's demand here at most four hours more.
 const HEALING: u64 = 3 * DAY;
+/// Lives a shard: four shards of months are two thousand, and each is a whole batch by itself; two of years are twenty.
+const MONTHS: u64 = 500;
+const YEARS: u64 = 10;
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 fn habit(seed: u64) -> Habit {
-    match choices(seed).below(4) {
-        0 | 1 => Habit::Daemon,
-        2 => Habit::Timer(HOUR),
+    match choices(seed).below(8) {
+        0..=3 => Habit::Daemon,
+        4 => Habit::Timer(HOUR),
         _ => Habit::Timer(6 * HOUR),
     }
 }
 
-/// One life of so many days.
-fn life(seed: u64, days: u64, logging: bool) -> (Run, Result<(), String>) {
-    let mut dice = choices(seed);
-    let certificates = u8::try_from(1 + dice.below(3)).unwrap_or(1);
-    let nodes = u8::try_from(1 + dice.below(3)).unwrap_or(1);
-    let rates = Rates::of_seed(&mut dice);
-    let mut run = Run::new(seed, configured(certificates, nodes), rates, habit(seed));
-    run.world.state().logging = logging;
+fn healed(mut run: Run, days: u64) -> (Run, Result<(), String>) {
     let ended = run.until(days * DAY).and_then(|()| {
         run.heal();
         run.until(days * DAY + HEALING)?;
         run.verdict()
     });
     (run, ended)
+}
+
+fn born(seed: u64, shape: &Shape, rates: Rates, logging: bool) -> Run {
+    let compact_after = shape.compact_after;
+    let mut run = Run::new(seed, shape.spec.clone(), rates, habit(seed));
+    run.compact_after = compact_after;
+    shape.prepare(&mut run.world.state());
+    run.world.state().logging = logging;
+    run
+}
+
+/// A month in which certificates live for days and anything can happen.
+fn month(seed: u64, days: u64, logging: bool) -> (Run, Result<(), String>) {
+    let mut dice = choices(seed);
+    let rates = Rates::of_seed(&mut dice);
+    healed(born(seed, &Shape::of_month(&mut dice), rates, logging), days)
+}
+
+/// A year in which certificates live for months, and what goes wrong goes wrong as often.
+fn year(seed: u64, days: u64, logging: bool) -> (Run, Result<(), String>) {
+    let mut dice = choices(seed);
+    let rates = Rates::of_seed(&mut dice);
+    healed(born(seed, &Shape::of_year(&mut dice), rates, logging), days)
 }
 
 /// The CA is whole and nobody meddles; one node does whatever it likes.
@@ -48,6 +68,7 @@ fn one_bad_node(seed: u64, days: u64, logging: bool) -> (Run, Result<(), String>
         Fault::NodeDiskFull,
         Fault::ForeignFiles,
         Fault::ServerRestart,
+        Fault::DamagedOnReload,
         Fault::InspectUnknown,
         Fault::Crash,
         Fault::TornAppend,
@@ -57,6 +78,7 @@ fn one_bad_node(seed: u64, days: u64, logging: bool) -> (Run, Result<(), String>
     ];
     let gone: Vec<Fault> = Fault::ALL.iter().filter(|fault| !kept.contains(fault)).copied().collect();
     let mut run = Run::new(seed, configured(2, 3), rates.without(&gone), habit(seed));
+    run.compact_after = 40;
     run.world.state().logging = logging;
     let goat: NodeName = "edge1".parse().expect("name");
     // For good, in half of the lives.
@@ -64,20 +86,16 @@ fn one_bad_node(seed: u64, days: u64, logging: bool) -> (Run, Result<(), String>
         run.world.state().node(&goat).down_until = u64::MAX;
     }
     run.scapegoat = Some(goat);
-    let ended = run.until(days * DAY).and_then(|()| {
-        run.heal();
-        run.until(days * DAY + HEALING)?;
-        run.verdict()
-    });
-    (run, ended)
+    healed(run, days)
 }
 
 type Life = fn(u64, u64, bool) -> (Run, Result<(), String>);
 
-fn batch(test: &str, life: Life, seeds: u64, days: u64) -> BTreeMap<String, u64> {
+/// Lives through `seeds` from `first` on, or through the one seed asked for.
+fn batch(test: &str, life: Life, first: u64, seeds: u64, days: u64) -> Counts {
     let one = std::env::var("EVERLEAF_SIM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds: Vec<u64> = one.map_or_else(|| (1..=seeds).collect(), |seed| vec![seed]);
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let seeds: Vec<u64> = one.map_or_else(|| (first..first + seeds).collect(), |seed| vec![seed]);
+    let mut counts = Counts::new();
     let mut failed = Vec::new();
     for seed in seeds {
         let (run, ended) = life(seed, days, false);
@@ -105,21 +123,54 @@ fn batch(test: &str, life: Life, seeds: u64, days: u64) -> BTreeMap<String, u64>
     counts
 }
 
-#[test]
-fn random_months_end_live() {
-    let counts =
-        batch("random_months_end_live", life, number("EVERLEAF_SIM_SEEDS", 8), number("EVERLEAF_SIM_DAYS", 30));
-    for (what, count) in &counts {
-        println!("{count:>9} {what}");
+/// One shard of the months: nextest runs each in a process of its own, and each must exercise everything by itself.
+fn months(test: &str, shard: u64) {
+    let seeds = number("EVERLEAF_SIM_SEEDS", MONTHS);
+    let counts = batch(test, month, 1 + shard * seeds, seeds, number("EVERLEAF_SIM_DAYS", 30));
+    let lives = if std::env::var_os("EVERLEAF_SIM_SEED").is_some() { 1 } else { seeds };
+    if let Err(few) = coverage::report(&counts, lives) {
+        panic!("{few}");
     }
+}
+
+fn years(test: &str, shard: u64) {
+    let seeds = number("EVERLEAF_SIM_YEARS", YEARS);
+    let counts = batch(test, year, 1 + shard * seeds, seeds, number("EVERLEAF_SIM_DAYS", 365));
+    assert!(coverage::report(&counts, 1).is_ok(), "years are too few to exercise everything");
+}
+
+#[test]
+fn random_months_end_live_1() {
+    months("random_months_end_live_1", 0);
+}
+
+#[test]
+fn random_months_end_live_2() {
+    months("random_months_end_live_2", 1);
+}
+
+#[test]
+fn random_months_end_live_3() {
+    months("random_months_end_live_3", 2);
+}
+
+#[test]
+fn random_months_end_live_4() {
+    months("random_months_end_live_4", 3);
+}
+
+#[test]
+fn random_years_end_live_1() {
+    years("random_years_end_live_1", 0);
+}
+
+#[test]
+fn random_years_end_live_2() {
+    years("random_years_end_live_2", 1);
 }
 
 #[test]
 fn one_bad_node_never_lets_anything_expire() {
-    batch(
-        "one_bad_node_never_lets_anything_expire",
-        one_bad_node,
-        number("EVERLEAF_SIM_SEEDS", 8),
-        number("EVERLEAF_SIM_DAYS", 30),
-    );
+    let seeds = number("EVERLEAF_SIM_SEEDS", MONTHS) / 10;
+    batch("one_bad_node_never_lets_anything_expire", one_bad_node, 1, seeds.max(1), number("EVERLEAF_SIM_DAYS", 30));
 }

@@ -1,13 +1,16 @@
 //! Roll-outs that go wrong in one particular way, each to its end.
 
+use crate::configured::configured;
 use crate::faults::Rates;
-use crate::scenario::{DAY, HOUR, Habit, Run, SECOND, configured};
+use crate::scenario::{DAY, HOUR, Habit, Run, SECOND};
 use crate::world::name;
 use everleaf::agent::CertificateReport;
 use everleaf::config::spec::{Confirm, Hook, NodeKind, Reload, Spec};
 use everleaf::core::{Ask, Outcome, Stage};
+use everleaf::ports::Scope;
 use everleaf::types::{GenId, NodeName};
 
+const ISSUED: (&str, &str) = ("certificate", "issued");
 /// For good, as far as a test is concerned.
 const EVER: u64 = 10_000 * DAY;
 
@@ -36,8 +39,8 @@ fn pass_at(run: &mut Run, certificate: &str, mono: u64) -> CertificateReport {
     pass(run, certificate)
 }
 
-fn count(run: &Run, what: &str) -> u64 {
-    run.counts().get(what).copied().unwrap_or(0)
+fn count(run: &Run, what: (&'static str, &'static str)) -> u64 {
+    run.counts().get(&what).copied().unwrap_or(0)
 }
 
 /// Somebody else's certificate is on a node's disk and served there.
@@ -81,10 +84,10 @@ fn a_node_that_drifts_for_good_is_mended_once_a_run() {
     let mut run = live("c0", 1, |_| {});
     foreign(&run, "c0", "edge0");
     run.world.state().node(&node("edge0")).lies_until = EVER;
-    let before = count(&run, "effect:reload");
+    let before = count(&run, ("effect", "Reload"));
     let report = pass_at(&mut run, "c0", 8 * HOUR);
     assert_eq!(report.standing.outcome, Outcome::DeployIncomplete);
-    let reloads = count(&run, "effect:reload") - before;
+    let reloads = count(&run, ("effect", "Reload")) - before;
     assert!((1..=2).contains(&reloads), "{reloads} reloads in one run");
     let trouble = &report.standing.troubles[0];
     assert_eq!(trouble.code, "served_foreign", "{trouble:?}");
@@ -109,7 +112,7 @@ fn after_a_broken_canary_nothing_else_moves_and_people_know() {
         let said: Vec<String> = report.standing.troubles.iter().map(ToString::to_string).collect();
         assert!(said.iter().any(|trouble| trouble.contains("edge0")), "{said:?}");
     }
-    assert_eq!(count(&run, "certificate issued"), 2);
+    assert_eq!(count(&run, ISSUED), 2);
 }
 
 #[test]
@@ -122,7 +125,7 @@ fn a_dead_node_does_not_turn_canaries_off() {
     // What the dead node has is about to end; the canary breaks.
     run.world.state().node(&node("edge0")).breaks_until = EVER;
     let report = pass_at(&mut run, "c1", 8 * DAY);
-    assert_eq!(count(&run, "certificate issued"), 3);
+    assert_eq!(count(&run, ISSUED), 3);
     assert_eq!(deployed(&report, "edge1"), second, "{}", run.log(80));
 }
 
@@ -136,7 +139,7 @@ fn each_run_goes_on_where_the_last_one_failed() {
     }
     run.world.state().node(&node("edge1")).fails_until = 0;
     assert_eq!(pass(&mut run, "c0").standing.stage, Stage::Live, "{}", run.log(40));
-    assert_eq!(count(&run, "certificate issued"), 2);
+    assert_eq!(count(&run, ISSUED), 2);
 }
 
 #[test]
@@ -146,11 +149,11 @@ fn a_node_down_for_days_catches_up_with_the_first_run_after_it_is_back() {
     for day in 3..12 {
         assert_ne!(pass_at(&mut run, "c0", day * DAY).standing.outcome, Outcome::Fine);
     }
-    let issued = count(&run, "certificate issued");
+    let issued = count(&run, ISSUED);
     run.world.state().node(&node("edge1")).down_until = 0;
     let report = pass(&mut run, "c0");
     assert_eq!(report.standing.stage, Stage::Live, "{}", run.log(40));
-    assert_eq!(count(&run, "certificate issued"), issued);
+    assert_eq!(count(&run, ISSUED), issued);
 }
 
 #[test]
@@ -168,10 +171,10 @@ fn an_edited_reload_command_is_tried_though_nobody_answers_and_without_hurry() {
             unit: None,
         });
     });
-    let (looks, reloads) = (count(&run, "effect:look"), count(&run, "effect:reload"));
+    let (looks, reloads) = (count(&run, ("effect", "Look")), count(&run, ("effect", "Reload")));
     pass(&mut run, "c0");
-    assert_eq!(count(&run, "effect:reload") - reloads, 1);
-    let looks = count(&run, "effect:look") - looks;
+    assert_eq!(count(&run, ("effect", "Reload")) - reloads, 1);
+    let looks = count(&run, ("effect", "Look")) - looks;
     assert!(looks < 20, "{looks} looks");
 }
 
@@ -183,12 +186,12 @@ fn without_proof_asked_for_nodes_do_not_wait_for_proof() {
             certificate.rollout.parallel = 1;
         }
     });
-    let report = run.last.as_ref().expect("a run").certificates[&name("c1")].clone();
+    let report = run.reported().expect("a run").certificates[&name("c1")].clone();
     assert_eq!(report.standing.stage, Stage::Unproven, "{:?}", report.plan);
     let mut run = run;
     let report = pass_at(&mut run, "c1", 4 * DAY);
     assert_eq!(report.standing.stage, Stage::Unproven, "{:?}", report.plan);
-    assert_eq!(count(&run, "certificate issued"), 2);
+    assert_eq!(count(&run, ISSUED), 2);
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn an_endpoint_that_never_worked_rolls_nothing_back() {
     });
     pass_at(&mut run, "c1", 8 * HOUR);
     let report = pass_at(&mut run, "c1", 4 * DAY);
-    assert_eq!(count(&run, "certificate issued"), 2);
+    assert_eq!(count(&run, ISSUED), 2);
     let want = report.facts.ledger.want.clone().expect("a want");
     assert!(want.overrides.is_empty(), "{want:?}");
     assert_eq!(deployed(&report, "edge0"), Some(want.default.generation));
@@ -220,9 +223,9 @@ fn a_clock_set_back_does_not_make_patience_endless() {
         state.watcher.clock_set = Some(state.mono);
     }
     for _ in 0..3 {
-        let looks = count(&run, "effect:look");
+        let looks = count(&run, ("effect", "Look"));
         pass(&mut run, "c0");
-        let looks = count(&run, "effect:look") - looks;
+        let looks = count(&run, ("effect", "Look")) - looks;
         assert!((1..80).contains(&looks), "{looks} looks");
     }
     run.world.state().node(&node("edge0")).lies_until = 0;
@@ -232,7 +235,7 @@ fn a_clock_set_back_does_not_make_patience_endless() {
 #[test]
 fn nobody_goes_back_to_what_has_expired() {
     let mut run = live("c0", 1, |_| {});
-    let first = run.last.as_ref().and_then(|report| deployed(&report.certificates[&name("c0")], "edge0"));
+    let first = run.reported().and_then(|report| deployed(&report.certificates[&name("c0")], "edge0"));
     pass_at(&mut run, "c0", 4 * DAY);
     run.until(6 * DAY + 12 * HOUR).expect("time");
     run.ask(&name("c0"), &Ask::Rollback { to: None, node: None });
@@ -259,16 +262,16 @@ fn what_lies_on_this_machine_is_looked_at_though_its_server_has_not_read_it() {
 #[test]
 fn another_live_directory_is_published_to_at_once() {
     let mut run = live("c0", 2, |_| {});
-    let deploys = count(&run, "event:deployed");
+    let deploys = count(&run, ("event", "Deployed"));
     run.edit(|spec| {
         if let Some(edge) = spec.nodes.get_mut(&node("edge1")) {
             edge.live = "/elsewhere".into();
         }
     });
     assert_eq!(pass(&mut run, "c0").standing.stage, Stage::Live);
-    assert_eq!(count(&run, "event:deployed") - deploys, 1);
+    assert_eq!(count(&run, ("event", "Deployed")) - deploys, 1);
     assert_eq!(pass(&mut run, "c0").standing.stage, Stage::Live);
-    assert_eq!(count(&run, "event:deployed") - deploys, 1);
+    assert_eq!(count(&run, ("event", "Deployed")) - deploys, 1);
 }
 
 #[test]
@@ -278,15 +281,46 @@ fn what_a_reload_finds_damaged_is_published_anew() {
             edge.kind = NodeKind::Local;
         }
     });
-    let deploys = count(&run, "event:deployed");
+    let deploys = count(&run, ("event", "Deployed"));
     run.world.state().node(&node("edge1")).finds_damage = 1;
     let report = pass_at(&mut run, "c0", 4 * DAY);
     assert_eq!(report.standing.stage, Stage::Live, "{}", run.log(40));
-    assert_eq!(count(&run, "event:deployed") - deploys, 3);
+    assert_eq!(count(&run, ("event", "Deployed")) - deploys, 3);
     // Damage that comes again and again is mended once a run, not all the time.
-    let deploys = count(&run, "event:deployed");
+    let deploys = count(&run, ("event", "Deployed"));
     run.world.state().node(&node("edge1")).finds_damage = u32::MAX;
     let report = pass_at(&mut run, "c0", 8 * DAY);
     assert_eq!(report.standing.outcome, Outcome::DeployIncomplete);
-    assert_eq!(count(&run, "event:deployed") - deploys, 3);
+    assert_eq!(count(&run, ("event", "Deployed")) - deploys, 3);
+}
+
+#[test]
+fn what_was_seen_before_a_journal_was_rebuilt_proves_nothing_after() {
+    let mut run = live("c0", 2, |_| {});
+    let confirmed = count(&run, ("event", "NodeConfirmed"));
+    let looks = count(&run, ("effect", "Look"));
+    let scope = Scope::Certificate(name("c0"));
+    run.world.state().harm(&scope, false);
+    // The numbers of the new journal begin anew, below those in `seen.json`.
+    let report = pass(&mut run, "c0");
+    assert_eq!(report.standing.stage, Stage::Live, "{}", run.log(60));
+    assert_eq!(count(&run, ("event", "Rebuilt")), 1);
+    assert_eq!(count(&run, ("event", "NodeConfirmed")) - confirmed, 2);
+    assert!(count(&run, ("effect", "Look")) - looks >= 2, "each node is looked at anew");
+}
+
+#[test]
+fn nothing_is_pruned_while_a_rebuilt_journal_does_not_know_what_a_node_serves() {
+    let mut run = live("c0", 2, |_| {});
+    run.world.state().node(&node("edge1")).down_until = EVER;
+    pass_at(&mut run, "c0", 4 * DAY);
+    run.world.state().harm(&Scope::Certificate(name("c0")), true);
+    for day in [5, 7, 10, 13] {
+        // The invariant `nothing_pruned_that_a_node_serves` judges each pass: edge1 still serves the first one.
+        pass_at(&mut run, "c0", day * DAY);
+    }
+    assert_eq!(count(&run, ("event", "Pruned")), 0, "{}", run.log(40));
+    run.world.state().node(&node("edge1")).down_until = 0;
+    assert_eq!(pass(&mut run, "c0").standing.stage, Stage::Live, "{}", run.log(40));
+    assert!(count(&run, ("event", "Pruned")) > 0);
 }

@@ -13,18 +13,21 @@ use everleaf::types::{
     CertName, Class, Failure, Fingerprint, GenId, Identifier, KeyId, RequestId, Secret, Seq, Timestamp, sha256,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) journals: BTreeMap<Scope, Vec<Record>>,
     pub(crate) seen: BTreeMap<CertName, Value>,
-    pub(crate) index: Option<Value>,
     pub(crate) requests: BTreeMap<CertName, Vec<Request>>,
     pub(crate) keys: BTreeMap<(CertName, KeyId), KeyAlgorithm>,
     pub(crate) generations: BTreeMap<(CertName, GenId), Stored>,
     /// Who holds what.
     pub(crate) locks: BTreeMap<CertName, (u32, Timestamp)>,
+    /// Journals that the next reader finds damaged.
+    damaged: BTreeSet<Scope>,
+    /// Journals that were set aside.
+    set_aside: BTreeSet<Scope>,
     seed: [u8; 32],
 }
 
@@ -44,11 +47,12 @@ impl Store {
         Self {
             journals: BTreeMap::new(),
             seen: BTreeMap::new(),
-            index: None,
             requests: BTreeMap::new(),
             keys: BTreeMap::new(),
             generations: BTreeMap::new(),
             locks: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            set_aside: BTreeSet::new(),
             seed,
         }
     }
@@ -68,9 +72,17 @@ fn disk(what: &str) -> Failure {
 
 impl Journal for Peer {
     fn load(&self, scope: &Scope, after: Seq) -> Result<Loaded, Failure> {
-        let state = self.state();
-        let Some(records) = state.store.journals.get(scope) else {
-            return Ok(Loaded { restarted: after > Seq(0), ..Loaded::default() });
+        let mut store = self.store();
+        if store.damaged.remove(scope) {
+            store.journals.remove(scope);
+            store.set_aside.insert(scope.clone());
+            let set_aside = Some("journal.damaged-1.jsonl".into());
+            return Ok(Loaded { set_aside, ..Loaded::default() });
+        }
+        let Some(records) = store.journals.get(scope) else {
+            // While no new one is begun, the ledger is still to be rebuilt.
+            let set_aside = store.set_aside.contains(scope).then(|| "journal.damaged-1.jsonl".into());
+            return Ok(Loaded { restarted: after > Seq(0), set_aside, ..Loaded::default() });
         };
         let first = records.first().map_or(Seq(0), |record| record.seq);
         if after > Seq(0) && (last(records) < after || (first > Seq(1) && after < first)) {
@@ -84,12 +96,18 @@ impl Journal for Peer {
         let kinds = || events.iter().filter_map(|event| event["kind"].as_str()).collect::<Vec<_>>().join(", ");
         self.point(|| format!("append {} {}", of(scope), kinds()));
         let torn = {
-            let mut state = self.state();
-            let end = state.store.journals.get(scope).map_or(Seq(0), |records| last(records));
+            let store = self.store();
+            if store.damaged.contains(scope) {
+                let failure = Failure::new(Class::Retry, "state:damaged", "journal", "the journal is damaged");
+                return Err(AppendError::Failed(failure));
+            }
+            let end = store.journals.get(scope).map_or(Seq(0), |records| last(records));
             if end != expect {
                 return Err(AppendError::Stale(end));
             }
-            if state.strikes(Fault::AppendFails) {
+            drop(store);
+            let mut state = self.state();
+            if state.disk_is_full() || state.strikes(Fault::AppendFails) {
                 return Err(AppendError::Failed(disk("journal")));
             }
             state.strikes(Fault::TornAppend)
@@ -99,15 +117,17 @@ impl Journal for Peer {
         }
         self.point(|| "torn line".to_owned());
         let seq = {
-            let mut state = self.state();
-            let state = &mut *state;
-            let records = state.store.journals.entry(scope.clone()).or_default();
+            let mut store = self.store();
+            let records = store.journals.entry(scope.clone()).or_default();
             let mut seq = expect;
             for event in events {
                 seq = seq.next();
                 records.push(Record { seq, at, event: event.clone() });
             }
-            state.appended(scope, expect, at, events);
+            drop(store);
+            if !self.rehearsal {
+                self.state().appended(scope, expect, at, events);
+            }
             seq
         };
         self.point(|| "appended".to_owned());
@@ -117,14 +137,20 @@ impl Journal for Peer {
     fn compact(&self, scope: &Scope, expect: Seq, at: Timestamp, snapshot: &Value) -> Result<(), AppendError> {
         self.point(|| format!("compact {}", of(scope)));
         {
-            let mut state = self.state();
-            let records = state.store.journals.entry(scope.clone()).or_default();
-            if last(records) != expect {
-                return Err(AppendError::Stale(last(records)));
+            if self.state().disk_is_full() {
+                return Err(AppendError::Failed(disk("journal")));
             }
-            *records = vec![Record { seq: expect, at, event: snapshot.clone() }];
-            state.count("compaction");
-            state.compacted(scope);
+            let mut store = self.store();
+            let end = store.journals.get(scope).map_or(Seq(0), |records| last(records));
+            if end != expect || store.damaged.contains(scope) {
+                return Err(AppendError::Stale(end));
+            }
+            let snapshot = vec![Record { seq: expect, at, event: snapshot.clone() }];
+            store.journals.insert(scope.clone(), snapshot);
+            drop(store);
+            if !self.rehearsal {
+                self.state().compacted(scope);
+            }
         }
         self.point(|| "compacted".to_owned());
         Ok(())
@@ -135,7 +161,7 @@ impl Journal for Peer {
             Scope::Certificate(name) => Some(name.clone()),
             _ => None,
         };
-        Ok(self.state().store.journals.keys().filter_map(certificate).collect())
+        Ok(self.store().journals.keys().filter_map(certificate).collect())
     }
 }
 
@@ -157,67 +183,69 @@ impl LockGuard for Guard {}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut state = self.peer.state();
-        let mine = state.store.locks.get(&self.name).is_some_and(|(pid, _)| *pid == self.peer.pid);
+        let mut store = self.peer.store();
+        let mine = store.locks.get(&self.name).is_some_and(|(pid, _)| *pid == self.peer.pid);
         if mine {
-            state.store.locks.remove(&self.name);
+            store.locks.remove(&self.name);
         }
     }
 }
 
 impl Locks for Peer {
     fn try_lock(&self, name: &CertName) -> Result<Box<dyn LockGuard>, LockError> {
-        let mut state = self.state();
-        if let Some((pid, since)) = state.store.locks.get(name).copied() {
-            state.count("locked out");
+        let held = self.store().locks.get(name).copied();
+        if let Some((pid, since)) = held {
+            self.state().count("lock", "held by another process");
             return Err(LockError::Held(Some(Holder { pid, since, command: "everleaf".into() })));
         }
-        let now = state.now();
-        state.store.locks.insert(name.clone(), (self.pid, now));
+        let now = self.state().now();
+        self.store().locks.insert(name.clone(), (self.pid, now));
         Ok(Box::new(Guard { peer: self.clone(), name: name.clone() }))
     }
 }
 
 impl Memory for Peer {
     fn seen(&self, name: &CertName) -> Option<Value> {
-        self.state().store.seen.get(name).cloned()
+        self.store().seen.get(name).cloned()
     }
 
     fn remember(&self, name: &CertName, seen: &Value) {
         self.point(|| format!("remember {name}"));
-        self.state().store.seen.insert(name.clone(), seen.clone());
+        if !self.state().disk_is_full() {
+            self.store().seen.insert(name.clone(), seen.clone());
+        }
     }
 
     fn index(&self) -> Option<Value> {
-        self.state().store.index.clone()
+        None
     }
 
-    fn set_index(&self, index: &Value) {
-        self.state().store.index = Some(index.clone());
-    }
+    fn set_index(&self, _: &Value) {}
 
     fn requests(&self, name: &CertName) -> Vec<Request> {
-        self.state().store.requests.get(name).cloned().unwrap_or_default()
+        self.store().requests.get(name).cloned().unwrap_or_default()
     }
 
     fn drop_request(&self, name: &CertName, request: &Request) -> Result<(), Failure> {
-        self.state().store.requests.entry(name.clone()).or_default().push(request.clone());
+        if self.state().disk_is_full() {
+            return Err(disk("requests"));
+        }
+        self.store().requests.entry(name.clone()).or_default().push(request.clone());
         Ok(())
     }
 
     fn request_journaled(&self, name: &CertName, id: &RequestId) {
         self.point(|| format!("request {id} of {name} is journaled"));
-        let mut state = self.state();
-        if state.strikes(Fault::RequestStays) {
+        if self.state().strikes(Fault::RequestStays) {
             return;
         }
-        if let Some(requests) = state.store.requests.get_mut(name) {
+        if let Some(requests) = self.store().requests.get_mut(name) {
             requests.retain(|request| request.id != *id);
         }
     }
 
     fn install_seed(&self) -> Result<[u8; 32], Failure> {
-        Ok(self.state().store.seed)
+        Ok(self.store().seed)
     }
 }
 
@@ -228,11 +256,12 @@ impl Keys for Peer {
             self.point(|| format!("make a key for {name}"));
             let made = {
                 let mut state = self.state();
-                if state.strikes(Fault::StoreFails) {
+                if state.disk_is_full() || state.strikes(Fault::StoreFails) {
                     return Err(disk("keys"));
                 }
                 let key = sha256(&[&state.dice.octets()]);
-                state.store.keys.insert((name.clone(), key), algorithm);
+                drop(state);
+                self.store().keys.insert((name.clone(), key), algorithm);
                 key
             };
             self.point(|| "the key is stored".to_owned());
@@ -241,8 +270,7 @@ impl Keys for Peer {
     }
 
     fn csr(&self, name: &CertName, key: &KeyId, names: &[Identifier]) -> Result<Vec<u8>, Failure> {
-        let state = self.state();
-        if !state.store.keys.contains_key(&(name.clone(), *key)) {
+        if !self.store().keys.contains_key(&(name.clone(), *key)) {
             return Err(Failure::new(Class::Operator, "key:missing", name.as_str(), "the key is not there"));
         }
         Ok(json!({ "name": name, "key": key, "names": names }).to_string().into_bytes())
@@ -250,7 +278,7 @@ impl Keys for Peer {
 
     fn discard(&self, name: &CertName, key: &KeyId) -> Result<(), Failure> {
         self.point(|| format!("discard a key of {name}"));
-        self.state().store.keys.remove(&(name.clone(), *key));
+        self.store().keys.remove(&(name.clone(), *key));
         Ok(())
     }
 }
@@ -269,10 +297,11 @@ impl Generations for Peer {
         self.point(|| format!("stage generation {} of {name}", download.number));
         let about = {
             let mut state = self.state();
-            if state.strikes(Fault::StoreFails) {
+            if state.disk_is_full() || state.strikes(Fault::StoreFails) {
                 return Err(disk("gen"));
             }
-            state.store_generation(name, download)?
+            drop(state);
+            self.store().store_generation(name, download)?
         };
         self.point(|| "staged".to_owned());
         Ok(about)
@@ -281,8 +310,11 @@ impl Generations for Peer {
     fn judge(&self, name: &CertName, generation: GenId, criteria: &Criteria<'_>) -> Result<Verdict, Failure> {
         self.point(|| format!("judge {generation} of {name}"));
         let verdict = {
-            let mut state = self.state();
-            let stored = state.stored(name, generation)?;
+            if self.state().disk_is_full() {
+                return Err(disk("gen"));
+            }
+            let mut store = self.store();
+            let stored = store.stored(name, generation)?;
             let violations = stored.violations(criteria.names);
             if violations.is_empty() {
                 stored.about.accepted = Some(criteria.now);
@@ -296,8 +328,7 @@ impl Generations for Peer {
     }
 
     fn read(&self, name: &CertName, generation: GenId) -> Result<AnyGeneration, Failure> {
-        let mut state = self.state();
-        let stored = state.stored(name, generation)?.clone();
+        let stored = self.store().stored(name, generation)?.clone();
         if stored.about.accepted.is_none() {
             return Err(missing("the gate has not accepted it"));
         }
@@ -308,17 +339,18 @@ impl Generations for Peer {
     }
 
     fn list(&self, name: &CertName) -> Result<Vec<About>, Failure> {
-        let state = self.state();
-        let mine = state.store.generations.iter().filter(|((owner, _), _)| owner == name);
+        let store = self.store();
+        let mine = store.generations.iter().filter(|((owner, _), _)| owner == name);
         Ok(mine.map(|(_, stored)| stored.about.clone()).collect())
     }
 
     fn prune(&self, name: &CertName, generation: GenId) -> Result<(), Failure> {
         self.point(|| format!("prune {generation} of {name}"));
         {
-            let mut state = self.state();
-            state.about_to_prune(name, generation);
-            state.store.generations.remove(&(name.clone(), generation));
+            if !self.rehearsal {
+                self.state().about_to_prune(name, generation);
+            }
+            self.store().generations.remove(&(name.clone(), generation));
         }
         self.point(|| "pruned".to_owned());
         Ok(())
@@ -330,8 +362,25 @@ fn missing(why: &str) -> Failure {
 }
 
 impl State {
+    pub(crate) fn disk_is_full(&self) -> bool {
+        self.disk_full_until > self.mono
+    }
+
+    /// A journal is damaged or gone.
+    pub(crate) fn harm(&mut self, scope: &Scope, gone: bool) {
+        self.say(|| format!("     !! the journal of {} is {}", of(scope), if gone { "gone" } else { "damaged" }));
+        if gone {
+            self.store.journals.remove(scope);
+        } else {
+            self.store.damaged.insert(scope.clone());
+        }
+        self.forgotten(scope);
+    }
+}
+
+impl Store {
     fn stored(&mut self, name: &CertName, generation: GenId) -> Result<&mut Stored, Failure> {
-        let stored = self.store.generations.get_mut(&(name.clone(), generation));
+        let stored = self.generations.get_mut(&(name.clone(), generation));
         stored.ok_or_else(|| missing("there is no such generation"))
     }
 
@@ -343,7 +392,7 @@ impl State {
         let Ok(certificate) = serde_json::from_slice::<FakeCertificate>(leaf) else {
             return Err(Failure::new(Class::Operator, "gate:unreadable", name.as_str(), "no certificate in it"));
         };
-        let Some(algorithm) = self.store.keys.get(&(name.clone(), *download.key)) else {
+        let Some(algorithm) = self.keys.get(&(name.clone(), *download.key)) else {
             return Err(Failure::new(Class::Operator, "key:missing", name.as_str(), "the key is not there"));
         };
         let fingerprint = sha256(&[leaf]);
@@ -365,12 +414,12 @@ impl State {
             accepted: None,
         };
         let place = (name.clone(), about.generation);
-        if let Some(stored) = self.store.generations.get(&place) {
+        if let Some(stored) = self.generations.get(&place) {
             return Ok(stored.about.clone());
         }
         let served = sent.iter().map(|der| sha256(&[der])).collect();
         let pem = String::from_utf8_lossy(download.pem).into_owned();
-        self.store.generations.insert(place, Stored { about: about.clone(), certificate, pem, served });
+        self.generations.insert(place, Stored { about: about.clone(), certificate, pem, served });
         Ok(about)
     }
 }
@@ -379,8 +428,8 @@ impl Stored {
     /// What the gate finds: the truth, since the world made the certificate.
     pub(crate) fn violations(&self, names: &[Identifier]) -> Vec<Violation> {
         let mut codes = Vec::new();
-        let wanted: std::collections::BTreeSet<_> = names.iter().collect();
-        if self.certificate.names.iter().collect::<std::collections::BTreeSet<_>>() != wanted {
+        let wanted: BTreeSet<_> = names.iter().collect();
+        if self.certificate.names.iter().collect::<BTreeSet<_>>() != wanted {
             codes.push("san_missing");
         }
         if self.certificate.key != self.about.key {

@@ -4,6 +4,7 @@
 //! die; dying is an unwinding that no code of the agent sees.
 
 use crate::ca::FakeCa;
+use crate::coverage::Counts;
 use crate::dice::Dice;
 use crate::faults::{Fault, Rates};
 use crate::invariants::Watcher;
@@ -47,6 +48,10 @@ pub(crate) struct State {
     pub(crate) rates: Rates,
     pub(crate) spec: Rc<Spec>,
     pub(crate) store: Store,
+    /// What a rehearsal keeps, apart from production.
+    pub(crate) rehearsal: Store,
+    /// Until when this machine's disk is full.
+    pub(crate) disk_full_until: u64,
     pub(crate) cas: BTreeMap<IssuerName, FakeCa>,
     pub(crate) nodes: BTreeMap<NodeName, FakeNode>,
     pub(crate) watcher: Watcher,
@@ -55,7 +60,7 @@ pub(crate) struct State {
     /// Points passed so far. Also the order of everything that happens.
     pub(crate) points: u64,
     pub(crate) dies_at: Option<DiesAt>,
-    pub(crate) counts: BTreeMap<String, u64>,
+    pub(crate) counts: Counts,
     pub(crate) logging: bool,
     /// Whether the log is also printed as it grows: for a run that does not come to its end.
     pub(crate) echo: bool,
@@ -67,9 +72,10 @@ pub(crate) struct State {
 impl World {
     pub(crate) fn new(seed: u64, spec: Rc<Spec>, rates: Rates) -> Rc<Self> {
         let mut dice = Dice::new(seed);
-        let cas = spec.issuers.values().map(|issuer| (issuer.name.clone(), FakeCa::new())).collect();
+        let cas = spec.issuers.keys().flat_map(|issuer| [issuer.clone(), staging(issuer)]);
+        let cas = cas.map(|issuer| (issuer, FakeCa::new())).collect();
         let nodes = spec.nodes.keys().map(|name| (name.clone(), FakeNode::default())).collect();
-        let store = Store::new(&mut dice);
+        let (store, rehearsal) = (Store::new(&mut dice), Store::new(&mut dice));
         Rc::new(Self(RefCell::new(State {
             mono: 0,
             offset: 0,
@@ -77,13 +83,15 @@ impl World {
             rates,
             spec,
             store,
+            rehearsal,
+            disk_full_until: 0,
             cas,
             nodes,
             watcher: Watcher::default(),
             alarms: Vec::new(),
             points: 0,
             dies_at: None,
-            counts: BTreeMap::new(),
+            counts: Counts::new(),
             logging: false,
             echo: std::env::var_os("EVERLEAF_SIM_ECHO").is_some(),
             log: VecDeque::new(),
@@ -135,8 +143,8 @@ impl State {
         u64::try_from(at.as_millis() - BEGINNING - self.offset).unwrap_or(0)
     }
 
-    pub(crate) fn count(&mut self, what: impl Into<String>) {
-        *self.counts.entry(what.into()).or_default() += 1;
+    pub(crate) fn count(&mut self, kind: &'static str, name: &'static str) {
+        *self.counts.entry((kind, name)).or_default() += 1;
     }
 
     /// Whether a fault strikes, by its rate.
@@ -150,8 +158,21 @@ impl State {
     }
 
     pub(crate) fn struck(&mut self, fault: Fault, whom: &str) {
-        self.count(format!("fault:{fault:?}"));
+        self.count("fault", fault.name());
         self.say(|| format!("     !! {fault:?} {whom}"));
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn heal(&mut self) {
+        self.say(|| "the world is whole again".to_owned());
+        self.rates = Rates::default();
+        self.disk_full_until = 0;
+        if self.offset != 0 {
+            self.offset = 0;
+            self.watcher.clock_set = Some(self.mono);
+        }
+        self.cas.values_mut().for_each(|ca| ca.down_until = 0);
+        self.nodes.values_mut().for_each(FakeNode::heal);
     }
 
     pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
@@ -174,11 +195,18 @@ impl State {
 pub(crate) struct Peer {
     pub(crate) world: Rc<World>,
     pub(crate) pid: u32,
+    /// Whether it rehearses: another state, another directory, and nothing published.
+    pub(crate) rehearsal: bool,
 }
 
 impl Peer {
     pub(crate) fn state(&self) -> RefMut<'_, State> {
         self.world.state()
+    }
+
+    /// What this process keeps.
+    pub(crate) fn store(&self) -> RefMut<'_, Store> {
+        RefMut::map(self.state(), |state| if self.rehearsal { &mut state.rehearsal } else { &mut state.store })
     }
 
     /// A point at which the process can die.
@@ -197,6 +225,13 @@ impl Peer {
         };
         if dies {
             self.die();
+        }
+    }
+
+    /// A rehearsal publishes, reloads, looks at and tells nothing.
+    pub(crate) fn acts_for_real(&self, what: &str) {
+        if self.rehearsal {
+            self.state().watcher.violated("a_rehearsal_touches_nothing", what);
         }
     }
 
@@ -224,6 +259,11 @@ impl Clock for Peer {
     fn sleep(&self, span: Duration) -> Pending<'_, ()> {
         Box::pin(self.world.sleep(span))
     }
+}
+
+/// The directory at which an issuer is rehearsed.
+pub(crate) fn staging(issuer: &IssuerName) -> IssuerName {
+    format!("{issuer}-staging").parse().expect("a name")
 }
 
 pub(crate) fn millis(span: Duration) -> u64 {
