@@ -128,6 +128,7 @@ pub fn admit<'p>(
     let mut reloads: BTreeMap<NodeName, Vec<(CertName, Step)>> = BTreeMap::new();
     let mut tells: BTreeMap<(crate::types::NotifierName, String), Vec<(CertName, Step)>> = BTreeMap::new();
     let mut deploys = in_flight.deploys.clone();
+    let mut orders: Vec<(Timestamp, (CertName, Step))> = Vec::new();
     let mut taken = BTreeSet::new();
     let mut pausing = false;
     desk.looks = in_flight.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Endpoint(_) | Slot::Ari)).count();
@@ -150,9 +151,15 @@ pub fn admit<'p>(
                         desk.begin(part);
                     }
                 }
+                Effect::OpenOrder { ends, .. } => orders.push((ends.unwrap_or(now), part)),
                 _ => desk.single(part),
             }
         }
+    }
+    // What has ended, or is yet to begin, before what ends soon: where a CA's places are few, nobody is last for ever.
+    orders.sort_by_key(|(ends, _)| *ends);
+    for (_, part) in orders {
+        desk.single(part);
     }
     desk.merge_reloads(reloads, &deploys);
     // One cause seldom meets all certificates at one instant: people are told when the work is done.

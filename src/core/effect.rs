@@ -69,6 +69,8 @@ pub enum Effect {
         counted: Spent,
         /// Whether a person forced it past the budget.
         forced: bool,
+        /// When what it replaces ends; nothing when it replaces nothing.
+        ends: Option<Timestamp>,
     },
     /// Fetch an order's authorizations.
     FetchAuthorizations {

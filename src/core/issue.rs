@@ -146,14 +146,9 @@ fn step_hold(view: &View<'_>, step: &Trouble) -> Option<Timestamp> {
     if let Some(refused) = view.ledger().refused_by_the_disk() {
         return view.hold(refused);
     }
-    let until = step.until_within(view.now, patience(view));
+    let until = step.until_within(view.now, view.patience());
     // A step costs nothing, so one too many after a clock was set right is better than waiting for the wrong time to come.
     until.filter(|_| step.hold.is_none_or(|hold| hold.set_at <= view.now))
-}
-
-/// Our own waits are never so long that a short life could end in one: the room after its last call holds at least one try.
-fn patience(view: &View<'_>) -> Duration {
-    view.ledger().newest_accepted().map_or(LONGEST_BACKOFF, |held| held.about.validity.width() / 6)
 }
 
 /// Whether what an order brought, or the key it is for, is no longer on this disk.
@@ -436,7 +431,7 @@ fn issue_hold(view: &View<'_>, need: &Need<'_>) -> Option<Timestamp> {
     if edited || asked || (rebuilt && late) {
         return ledger.issue.demanded_until(view.now);
     }
-    ledger.issue.until_within(view.now, if rebuilt { LONGEST_BACKOFF } else { patience(view) })
+    ledger.issue.until_within(view.now, if rebuilt { LONGEST_BACKOFF } else { view.patience() })
 }
 
 fn issuer_hold(view: &View<'_>) -> Option<Wake> {
@@ -446,8 +441,11 @@ fn issuer_hold(view: &View<'_>) -> Option<Wake> {
     // A person who asks after the trouble began is not put off by our own backoff.
     let asked = view.ledger().asks.values().any(|asked| trouble.hold.is_some_and(|hold| asked.at >= hold.set_at));
     let edited = facts.troubled_with.is_some_and(|settings| settings != view.issuer.settings());
-    let until =
-        if asked || edited { trouble.demanded_until(view.now) } else { trouble.until_within(view.now, patience(view)) };
+    let until = if asked || edited {
+        trouble.demanded_until(view.now)
+    } else {
+        trouble.until_within(view.now, view.patience())
+    };
     let limit = trouble.last.as_ref().is_some_and(|failure| failure.issuer_wide);
     let why = Reason::IssuerTrouble { failure: last_message(trouble), limit };
     Some(Wake { at: until?, kind: WakeKind::Hold, why, firm: trouble.demanded_until(view.now) })
@@ -508,7 +506,8 @@ fn open_order(view: &View<'_>, need: &Need<'_>, key: KeyId) -> Effect {
     let counted = Spent::new(certificate, issuer, view.now, exempt(view, replaces.as_ref()));
     let order = NewOrder { names: certificate.names.clone(), profile: certificate.profile.clone(), replaces };
     let (issuer, intent) = (issuer.name.clone(), Box::new(intent));
-    Effect::OpenOrder { issuer, attempt, order, intent, counted, forced: need.asked.is_some() }
+    let ends = view.ledger().newest_accepted().map(|held| held.about.validity.end);
+    Effect::OpenOrder { issuer, attempt, order, intent, counted, forced: need.asked.is_some(), ends }
 }
 
 /// The certificate that the order replaces: a clear predecessor at the same CA that shares a name.

@@ -370,9 +370,10 @@ impl Ledger {
         if lost {
             self.fruitless.add(placed);
             self.owed = forced.then_some(attempt);
-            // The first lost reply is tried again at once: it costs one unused order. A second one is a pattern.
+            // The first lost reply is tried again at once: it costs one unused order. A second one is a pattern, which waits as
+            // steps do: whoever is killed at work three times has not met a CA that refuses.
             let failure = Failure::new(Class::Retry, "acme:replyLost", "newOrder", why.as_str());
-            if self.issue.failures == 0 { self.issue.note(at, &failure) } else { self.issue.attempt(at, &failure) }
+            if self.issue.failures == 0 { self.issue.note(at, &failure) } else { self.issue.step(at, &failure) }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::effect::{Effect, Slot};
 use super::event::Event;
-use super::hold::Trouble;
+use super::hold::{LONGEST_BACKOFF, Trouble};
 use super::ledger::{Facts, Held, Ledger};
 use super::reason::Reason;
 use super::shared::Shared;
@@ -138,7 +138,12 @@ impl<'a> View<'a> {
 
     /// Until when trouble with something that costs no order is waited out.
     pub(super) fn hold(&self, trouble: &Trouble) -> Option<Timestamp> {
-        trouble.until(self.now).filter(|_| self.outlived(trouble).is_none())
+        trouble.until_within(self.now, self.patience()).filter(|_| self.outlived(trouble).is_none())
+    }
+
+    /// Our own waits are never so long that a short life could end in one: the room after its last call holds at least one try.
+    pub(super) fn patience(&self) -> Duration {
+        self.ledger().newest_accepted().map_or(LONGEST_BACKOFF, |held| held.about.validity.width() / 6)
     }
 
     /// Since when trouble is outlived by the run that looks at it, or by a clock that was wrong when it was set.

@@ -426,7 +426,7 @@ impl<'a> Turn<'a> {
     /// After a hold only a look made since then counts.
     fn look_not_before(&self, view: &View<'a>) -> Timestamp {
         let serve = &self.rolled.serve;
-        let hold_end = || serve.hold.map(|hold| hold.set_at + hold.span());
+        let hold_end = || serve.hold.map(|hold| hold.set_at + hold.span().min(view.patience()));
         let waited = self.rolled.lagging.and_then(|_| view.outlived(serve).or_else(hold_end));
         waited.unwrap_or(Timestamp::from_millis(0))
     }

@@ -4,7 +4,7 @@
 //! and a stranger must not be able to stop renewals.
 
 use super::{StateRoot, failed, owned_by_us};
-use crate::disk::{Attributes, Dir, DiskError, Durability};
+use crate::disk::{Attributes, Dir, DiskError, Durability, lock_patiently};
 use crate::ports::{Holder, LockError, LockGuard, Locks};
 use crate::types::{CertName, Failure, Printable};
 use nix::errno::Errno;
@@ -23,7 +23,8 @@ impl LockGuard for Held {}
 impl Locks for StateRoot {
     fn try_lock(&self, name: &CertName) -> Result<Box<dyn LockGuard>, LockError> {
         let dir = self.lock_dir().map_err(LockError::Failed)?;
-        let held = self.hold(&dir, name.as_str())?;
+        let at_once = |file| Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno);
+        let held = self.hold(&dir, name.as_str(), at_once)?;
         self.sweep(name);
         Ok(held)
     }
@@ -35,7 +36,15 @@ impl StateRoot {
     /// # Errors
     /// [`LockError`].
     pub fn daemon_lock(&self) -> Result<Box<dyn LockGuard>, LockError> {
-        self.hold(&self.root, DAEMON)
+        // Whoever looks whether there is a daemon holds it for an instant.
+        self.hold(&self.root, DAEMON, lock_patiently)
+    }
+
+    /// Whether a daemon has its lock.
+    pub fn has_daemon(&self) -> bool {
+        let file = self.root.file(&format!("{DAEMON}.lock"), OFlag::O_RDWR);
+        let free = |file| Flock::lock(file, FlockArg::LockSharedNonblock);
+        file.is_ok_and(|file| matches!(free(file), Err((_, Errno::EWOULDBLOCK))))
     }
 
     fn lock_dir(&self) -> Result<Dir, Failure> {
@@ -49,16 +58,21 @@ impl StateRoot {
     }
 
     /// Takes the lock `STEM.lock` in `dir` and says so in `STEM.json`.
-    fn hold(&self, dir: &Dir, stem: &str) -> Result<Box<dyn LockGuard>, LockError> {
+    fn hold(
+        &self,
+        dir: &Dir,
+        stem: &str,
+        take: impl FnOnce(File) -> Result<Flock<File>, Errno>,
+    ) -> Result<Box<dyn LockGuard>, LockError> {
         let lock = format!("{stem}.lock");
         let file = dir.file(&lock, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|error| LockError::Failed(failed(error)))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match take(file) {
             Ok(held) => {
                 self.announce(dir, stem);
                 Ok(Box::new(Held(held)))
             }
-            Err((_, Errno::EWOULDBLOCK)) => Err(LockError::Held(holder(dir, stem))),
-            Err((_, errno)) => Err(LockError::Failed(failed(DiskError::at("lock", &dir.path().join(lock))(errno)))),
+            Err(Errno::EWOULDBLOCK) => Err(LockError::Held(holder(dir, stem))),
+            Err(errno) => Err(LockError::Failed(failed(DiskError::at("lock", &dir.path().join(lock))(errno)))),
         }
     }
 

@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 const STARTS: usize = 8;
 /// How often runs come when neither the configuration nor experience says.
 const DAY: Duration = Duration::from_secs(86_400);
-/// No interval is shorter: a run itself takes seconds.
+/// No interval that was learned is shorter: a run itself takes seconds.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What tells from outside that a certificate must be looked at.
@@ -93,7 +93,7 @@ impl Index {
     pub(super) fn interval(&self, configured: Option<Duration>) -> Duration {
         let longest = self.starts.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap_or(DAY);
         let learned = if self.starts.len() < STARTS { longest.max(DAY) } else { longest };
-        configured.unwrap_or(learned).max(SHORTEST_INTERVAL)
+        configured.unwrap_or_else(|| learned.max(SHORTEST_INTERVAL))
     }
 
     /// Whether a certificate must be opened by a run that looks ahead by `horizon`.

@@ -62,14 +62,14 @@ impl App {
         let (interval, starts, names) = self.index(|index| {
             index.started(started);
             let interval = index.interval(self.spec.every);
-            let names = self.due(index, interval)?;
+            let names = self.due(index, self.ahead(interval))?;
             // Written whether or not anything is due: the starts are what the interval is learned from.
             for name in &names {
                 index.forget(name);
             }
             Ok::<_, Failure>((interval, index.starts().to_vec(), names))
         })?;
-        let horizon = Horizon { span: interval, issue: true, began: Some(started) };
+        let horizon = Horizon { span: self.ahead(interval), issue: true, began: Some(started) };
         let report = self.burst(&names, horizon, watch).await?;
         let mut came = self.came(&report);
         let stuck = came.locked.iter().filter(|(_, holder)| self.is_stuck(holder));
@@ -84,6 +84,11 @@ impl App {
         came.changed = report.certificates.values().any(|it| it.changed);
         let exit = snapshot.run.as_ref().map_or(0, |run| run.exit);
         Ok(RunCame { came, all: snapshot.certificates, exit, interval })
+    }
+
+    /// How far a run looks ahead: until the next one, unless a daemon is there when the time comes.
+    pub(super) fn ahead(&self, interval: Duration) -> Duration {
+        if self.state.has_daemon() { Duration::ZERO } else { interval }
     }
 
     /// Whether a lock's holder is older than a run may become.

@@ -16,7 +16,7 @@ impl App {
     /// # Errors
     /// When the state cannot be read.
     pub fn plan(&self, names: &[CertName]) -> Result<Vec<PlannedCertificate>, Failure> {
-        let interval = super::index::Index::read(&*self.state).interval(self.spec.every);
+        let interval = self.ahead(super::index::Index::read(&*self.state).interval(self.spec.every));
         let watch = Rc::new(Watch::new(Progress::quiet(), false));
         let agent = self.agent(Horizon { span: interval, issue: true, began: Some(self.now()) }, watch)?;
         let all: Vec<CertName> = self.spec.certificates.keys().cloned().collect();

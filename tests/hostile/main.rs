@@ -24,3 +24,4 @@ mod promises;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod secrets;
+mod soak;

@@ -71,17 +71,18 @@ fn twenty_at_once_of_every_kind_make_one_order() {
     }
     assert_eq!((scene.pebble.orders(), scene.pebble.issued()), (1, 1), "{:?}", scene.events("shop"));
     // One of the daemons is the daemon; the others have said so and ended.
-    let mut left = 0;
-    for (_, mut child) in daemons {
+    let mut daemons: Vec<Child> = daemons.into_iter().map(|(_, child)| child).collect();
+    let mut running =
+        || daemons.iter_mut().filter_map(|it| it.try_wait().expect("it can be asked").is_none().then_some(())).count();
+    assert!(wait_until(SOON, || running() == 1), "one daemon");
+    for mut child in daemons {
         if child.try_wait().expect("it can be asked").is_none() {
             signal(&child, Signal::SIGTERM);
-            left += 1;
             ended(child).exits(0);
         } else {
             ended(child).exits(1);
         }
     }
-    assert_eq!(left, 1, "one daemon");
     scene.everleaf(&["run"]).exits(0);
     assert_eq!((scene.pebble.orders(), requests(scene) >= 10), (1, true));
     assert_eq!(fs::read_dir(scene.path("state/certs/shop/requests")).map_or(0, Iterator::count), 0, "none is left");

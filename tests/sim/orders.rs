@@ -4,9 +4,10 @@ use crate::configured::configured;
 use crate::scenario::Run;
 use everleaf::config::spec::Spec;
 use everleaf::core::shared::IssuerFacts;
-use everleaf::core::{Ask, Effect, Entry, Event, Facts, Horizon, Plan, Shared, Slot, WakeKind, plan};
+use everleaf::core::{Ask, Effect, Entry, Event, Facts, Horizon, InFlight, Plan, Shared, Slot, WakeKind, admit, plan};
 use everleaf::ports::About;
 use everleaf::types::{Attempt, CertName, Class, Failure, GenId, KeyFamily, KeyId, Timestamp, Window, sha256};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One certificate, its facts and the time.
@@ -322,4 +323,38 @@ fn what_was_forced_in_vain_is_over_with_its_wait() {
     assert!(troubles(&case).is_empty(), "nothing is due for weeks, and nothing is wrong");
     case.now = case.now + DAY * 60;
     assert!(troubles(&case).iter().any(|failure| failure.code == "acme:caa"), "it is due, and was not ordered since");
+}
+
+#[test]
+fn where_the_ca_has_few_places_what_has_ended_comes_first_and_nobody_is_last_for_ever() {
+    let mut late = Case::new();
+    let settings = late.spec.issuers.values_mut().next().expect("an issuer");
+    settings.parallel = 1;
+    let (spec, shared, base) = (late.spec.clone(), late.shared.clone(), late.now);
+    let ready = |mut case: Case, after: Duration| {
+        case.now = case.now + after;
+        let algorithm = case.spec.certificates[&case.name].key;
+        for event in [Event::PreIntended, Event::PreDone, Event::KeyMade { key: key(), algorithm }] {
+            case.happened(event);
+        }
+        assert!(matches!(case.next(), Some(Effect::OpenOrder { .. })), "{:?}", case.plan());
+        case.plan()
+    };
+    let mut soon = Case::new();
+    soon.accepted(DAY * 90);
+    late.accepted(DAY * 30);
+    let plans = [ready(soon, DAY * 61), ready(Case::new(), DAY * 61), ready(late, DAY * 31)];
+    let mut waiting: Vec<(CertName, Plan)> =
+        ["a-soon", "b-new", "c-ended"].map(crate::world::name).into_iter().zip(plans).collect();
+    let mut begun = Vec::new();
+    while !waiting.is_empty() {
+        let plans = waiting.iter().map(|(name, plan)| (name, plan));
+        let batch = admit(plans, &InFlight::default(), &BTreeMap::new(), &spec, &shared, base + DAY * 61);
+        let mut orders = batch.work.iter().filter(|work| matches!(work.effect(), Some(Effect::OpenOrder { .. })));
+        let (Some(work), None) = (orders.next(), orders.next()) else { panic!("one place, one order: {batch:?}") };
+        let name = work.parts[0].0.clone();
+        waiting.retain(|(other, _)| *other != name);
+        begun.push(name.to_string());
+    }
+    assert_eq!(begun, ["c-ended", "b-new", "a-soon"]);
 }
