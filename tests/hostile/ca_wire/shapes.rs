@@ -1,7 +1,8 @@
 //! Replies of another shape than they should have: redirects, other URLs, missing and unknown parts.
 
 use super::{Case, always, play};
-use crate::rig::{Answer, Fault, FaultyCa, Kind, Times, free_port};
+use crate::rig::scene::Scene;
+use crate::rig::{Answer, Fault, FaultyCa, Kind, Times, free_port, snapshot};
 
 fn moved(kind: Kind, status: u16, to: &'static str) -> impl Fn(&FaultyCa) + Send + Sync {
     move |ca| {
@@ -88,6 +89,19 @@ fn cut(kind: Kind) -> impl Fn(&FaultyCa) + Send + Sync {
     )
 }
 
+#[test]
+fn an_account_without_its_url_is_no_account_and_the_next_run_finds_it() {
+    let scene = Scene::easy();
+    let ca = FaultyCa::before(&scene.pebble);
+    without(Kind::NewAccount, "Location")(&ca);
+    let ran = scene.run(&ca.serves(&scene.pebble, &scene.unproven(""))).exits(75);
+    snapshot("hostile/messages/ca/new-account", &scene.plain(&ca.plain(&ran.err)));
+    assert_eq!((ca.count(Kind::NewAccount), ca.count(Kind::NewOrder)), (1, 0), "{:?}", ca.asked());
+    ca.heal();
+    scene.everleaf(&["renew", "shop"]).exits(0);
+    assert_eq!(scene.pebble.log().matches("accounts in memory").count(), 1, "it is registered once");
+}
+
 fn without(kind: Kind, name: &'static str) -> impl Fn(&FaultyCa) + Send + Sync {
     always(kind, Fault::change(move |_, answer| answer.without(name)))
 }
@@ -105,10 +119,6 @@ fn missing_parts() {
                 always(Kind::Authorization, Fault::change(|_, answer| answer.body("")))
             }),
             Case::passing("an order without its URL", &["/order-plz"], without(Kind::NewOrder, "Location")),
-            Case::passing("an account without its URL", &["/sign-me-up", "Location"], {
-                without(Kind::NewAccount, "Location")
-            })
-            .new_account(),
             Case::passing("no nonce where one is asked for", &["/nonce-plz", "Replay-Nonce"], {
                 without(Kind::NewNonce, "Replay-Nonce")
             }),
