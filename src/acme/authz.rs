@@ -120,11 +120,15 @@ pub(super) async fn why_invalid(ca: &AcmeCa, session: &Session, live: &Live, own
 }
 
 impl RawAuthorization {
+    /// What it is for, in words.
+    fn named(&self) -> String {
+        format!("{}{}", if self.wildcard { "*." } else { "" }, self.identifier.named())
+    }
+
     /// What was wrong with its challenge, with the identifier it is for.
     fn problem(&self) -> Option<Problem> {
         let found = self.challenges.iter().find_map(|challenge| challenge.error.as_ref().and_then(Problem::read))?;
-        let star = if self.wildcard { "*." } else { "" };
-        Some(Problem { identifier: Some(format!("{star}{}", self.identifier.value())), ..found })
+        Some(Problem { identifier: Some(self.named()), ..found })
     }
 }
 
@@ -157,7 +161,7 @@ fn read(
     };
     let identifier =
         raw.identifier.read(raw.wildcard).filter(|identifier| names.contains(identifier)).ok_or_else(|| {
-            let name = raw.identifier.value();
+            let name = raw.named();
             refused("acme:foreignIdentifiers", format!("an authorization is for {name}, which the order is not for"))
         })?;
     let valid = raw.status == "valid";
@@ -170,16 +174,21 @@ fn read(
                 url,
                 format!("the authorization for {identifier} is {}, so its order is lost", raw.status),
             )
+            .advise("The next try opens a new order.")
         }));
     }
     let challenges = raw.challenges.iter().filter(|challenge| is_kind(&challenge.kind)).take(MAX_CHALLENGES);
     let challenges: Result<Vec<Challenge>, Failure> = challenges
         .map(|challenge| {
-            ca.wire.check_named(&challenge.url, url)?;
+            ca.wire.check_ordered(&challenge.url, url)?;
             let known = matches!(challenge.kind.as_str(), "http-01" | "dns-01" | "tls-alpn-01");
             if !is_token(&challenge.token) && (known || !challenge.token.is_empty()) {
                 let kind = &challenge.kind;
-                return Err(refused("acme:badToken", format!("the {kind} token for {identifier} is not base64url")));
+                let token = shown(&challenge.token);
+                let message = format!(
+                    "the {kind} token for {identifier} is not base64url of 1 to {LONGEST_TOKEN} characters: {token}"
+                );
+                return Err(refused("acme:badToken", message));
             }
             Ok(Challenge {
                 kind: challenge.kind.clone(),
@@ -205,6 +214,14 @@ fn unexplained(url: &str, unread: Option<Failure>) -> Failure {
 fn is_token(text: &str) -> bool {
     (1..=LONGEST_TOKEN).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// The beginning of what should be a token, quoted.
+fn shown(token: &str) -> String {
+    const ENOUGH: usize = 40;
+    let begin: String = token.chars().take(ENOUGH).collect();
+    let more = token.len().saturating_sub(begin.len());
+    if more == 0 { format!("{begin:?}") } else { format!("{begin:?} and {more} octets more") }
 }
 
 fn is_kind(text: &str) -> bool {

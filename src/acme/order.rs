@@ -41,9 +41,12 @@ pub(super) struct RawIdentifier {
 }
 
 impl RawIdentifier {
-    /// The value as sent.
-    pub(super) fn value(&self) -> &str {
-        &self.value
+    /// The value as sent, and its kind where it is none of those that are ordered.
+    pub(super) fn named(&self) -> String {
+        match self.kind.as_str() {
+            "dns" | "ip" => self.value.clone(),
+            kind => format!("{} ({kind})", self.value),
+        }
     }
 
     /// The identifier, when it is of a kind we order; `wildcard` as an authorization has it (RFC 8555 §7.1.4).
@@ -115,7 +118,7 @@ pub(super) async fn open(ca: &AcmeCa, asked: &NewOrder) -> Result<OrderLook, Fai
     live.replaces_dropped |= asked.replaces.is_some() && replaces.is_none();
     let have: Option<BTreeSet<Identifier>> = live.body.identifiers.iter().map(|raw| raw.read(false)).collect();
     if have.as_ref() != Some(&asked.names.iter().cloned().collect()) {
-        let names: Vec<_> = live.body.identifiers.iter().map(|raw| raw.value.as_str()).take(8).collect();
+        let names: Vec<_> = live.body.identifiers.iter().map(RawIdentifier::named).take(8).collect();
         return Err(Failure::new(
             Class::Operator,
             "acme:foreignIdentifiers",
@@ -208,7 +211,7 @@ async fn create(
     match ca.wire.step(BODY_LIMIT, async || session.account.new_order(&order).await).await {
         Ok((order, exchange)) => {
             let body = checked(&ca.wire, &exchange)?;
-            ca.wire.check(order.url())?;
+            ca.wire.check_ordered(order.url(), &exchange.url)?;
             Ok(Live { order, body, retry_after: exchange.retry_after(), replaces_dropped: false })
         }
         // The order exists, but the library let go of it: most likely `replaces` was not reflected. One was spent; use it.
@@ -221,7 +224,7 @@ async fn create(
 }
 
 async fn resume(ca: &AcmeCa, session: &Session, url: &str) -> Result<Live, Failure> {
-    ca.wire.check(url)?;
+    ca.wire.check_ordered(url, &ca.issuer.directory)?;
     let fetched = ca.wire.step(BODY_LIMIT, async || session.account.order(url.to_owned()).await).await;
     let (order, exchange) = fetched.map_err(|refusal| gone(another_account(refusal)).failure)?;
     let body = checked(&ca.wire, &exchange)?;
@@ -261,6 +264,7 @@ pub(super) fn gone(mut refusal: Refusal) -> Refusal {
     if matches!(refusal.status, 404 | 410) {
         refusal.failure.class = Class::Retry;
         "acme:orderGone".clone_into(&mut refusal.failure.code);
+        refusal.failure = refusal.failure.advise("The CA no longer knows the order; the next try opens a new one.");
     }
     refusal
 }
@@ -297,7 +301,7 @@ fn checked(wire: &Wire, exchange: &Exchange) -> Result<OrderBody, Refusal> {
         return Err(Refusal::unreadable(exchange, "it names more authorizations than identifiers"));
     }
     for url in body.authorizations.iter().chain([&body.finalize]).chain(&body.certificate) {
-        wire.check_named(url, &exchange.url)?;
+        wire.check_ordered(url, &exchange.url)?;
     }
     Ok(body)
 }

@@ -159,7 +159,13 @@ impl Problem {
             _ if self.kind.is_empty() => format!("acme:http{status}"),
             _ => format!("acme:{}", self.kind),
         };
-        let mut failure = Failure::new(class, code, place, self.words()).advise(advice);
+        // What a log shows is this line alone.
+        let message = match (&worst, self.subproblems.len()) {
+            (Some((_, sub)), 1) => format!("{}: {}", self.words(), sub.line()),
+            (Some((_, sub)), _) => format!("{}; first: {}", self.words(), sub.line()),
+            (None, _) => self.words().to_owned(),
+        };
+        let mut failure = Failure::new(class, code, place, message).advise(advice);
         for sub in &self.subproblems {
             failure = failure.detail(sub.line());
         }
@@ -222,8 +228,8 @@ impl Problem {
             ),
             "accountDoesNotExist" => (
                 Class::Operator,
-                "The CA does not know this account. Restore its credentials, or, if the CA has really forgotten it, \
-                 remove them so that a new account is made.",
+                "The CA does not know this account. Check that `directory` is the one it was made at; if the CA has really \
+                 forgotten it, `everleaf account register` registers its key anew.",
             ),
             "externalAccountRequired" => (
                 Class::Spec,

@@ -142,6 +142,11 @@ impl Wire {
         named(url, place, self.plain)
     }
 
+    /// The same for a URL in what belongs to one order, which says nothing about the other orders at this CA.
+    pub(super) fn check_ordered(&self, url: &str, place: &str) -> Result<(), Failure> {
+        self.check_named(url, place).map_err(|failure| Failure { code: "acme:badUrl".to_owned(), ..failure })
+    }
+
     /// Checks a URL before anything is signed for it.
     pub(super) fn check(&self, url: &str) -> Result<(), Failure> {
         allowed(url, self.plain).map(|_| ())

@@ -516,7 +516,10 @@ fn opened(attempt: Attempt, look: OrderLook, account: String) -> Vec<Event> {
 
 fn proof(certificate: &Certificate, authorization: &Authorization) -> Result<Proof, Failure> {
     let identifier = &authorization.identifier;
-    let refuse = |why: String| Err(Failure::new(Class::Operator, "acme:noChallenge", identifier.to_string(), why));
+    let refuse = |why: String| {
+        Err(Failure::new(Class::Operator, "acme:noChallenge", identifier.to_string(), why)
+            .advise("Set a `solver` that the CA offers for this name, http-01 or dns-01, or choose another issuer."))
+    };
     let Some(solver) = certificate.solvers.get(identifier) else {
         return refuse("the CA wants proof for a name that has no solver".into());
     };
@@ -526,7 +529,8 @@ fn proof(certificate: &Certificate, authorization: &Authorization) -> Result<Pro
     };
     let Some(challenge) = authorization.challenges.iter().find(|challenge| challenge.kind == kind) else {
         let offered: Vec<&str> = authorization.challenges.iter().map(|challenge| challenge.kind.as_str()).collect();
-        return refuse(format!("the CA offers {} and not {kind}", offered.join(", ")));
+        let offered = if offered.is_empty() { "no challenge at all".to_owned() } else { offered.join(", ") };
+        return refuse(format!("the CA offers {offered} and not {kind}"));
     };
     Ok(Proof {
         identifier: identifier.clone(),

@@ -162,7 +162,9 @@ fn dead(view: &View<'_>, order: &Order) -> Option<Failure> {
     const TRIES: u32 = 3;
     if let Some(failure) = &order.step.last {
         let final_answer = matches!(failure.class, Class::Operator | Class::Spec) && !failure.is_of_the_disk();
-        let hopeless = final_answer
+        // A certificate that is paid for is asked for again before another one is, whatever stands in the order by now.
+        let paid = failure.code == "acme:badUrl" && order.may_have_issued() && order.step.failures < TRIES;
+        let hopeless = (final_answer && !paid)
             || matches!(failure.code.as_str(), "acme:orderGone" | "acme:authorizationGone")
             || is_lost(failure)
             || order.phase == Phase::Intended

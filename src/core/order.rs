@@ -118,7 +118,7 @@ impl Order {
     /// Whether the CA may have it: not when newOrder was refused, or never got there.
     pub(super) fn was_placed(&self, failure: &Failure) -> bool {
         const UNSURE: [&str; 6] =
-            ["acme:foreignIdentifiers", "acme:unreadable", "net:closed", "net:timeout", "net:tooLarge", "net:url"];
+            ["acme:badUrl", "acme:foreignIdentifiers", "acme:unreadable", "net:closed", "net:timeout", "net:tooLarge"];
         self.phase != Phase::Intended || UNSURE.contains(&failure.code.as_str())
     }
 

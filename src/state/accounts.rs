@@ -71,12 +71,14 @@ impl AccountStore for StateRoot {
     }
 }
 
-/// The accounts for whoever asks for a new one in so many words: what was ordered before does not matter.
+/// The accounts for whoever asks for one in so many words: what was ordered before does not matter, and no URL is believed,
+/// so that the CA is asked, and an account that it has forgotten is registered anew with the same key.
 pub struct NewAccounts(pub Rc<StateRoot>);
 
 impl AccountStore for NewAccounts {
     fn load(&self, issuer: &IssuerName, directory: &str) -> Result<Option<StoredAccount>, Failure> {
-        AccountStore::load(&*self.0, issuer, directory)
+        let stored = AccountStore::load(&*self.0, issuer, directory)?;
+        Ok(stored.map(|account| StoredAccount { url: None, ..account }))
     }
 
     fn save(&self, issuer: &IssuerName, account: &StoredAccount) -> Result<(), Failure> {

@@ -237,7 +237,7 @@ async fn urls_of_an_order_are_checked_and_bounded() {
         };
         with_ca(script, async |ca, _| {
             let failure = ca.open_order(&order(&["a.example.org"])).await.expect_err("refused");
-            assert_eq!(seen(&failure), (Class::Operator, "net:url"));
+            assert_eq!(seen(&failure), (Class::Operator, "acme:badUrl"));
         })
         .await;
     }

@@ -6,6 +6,7 @@
 mod budgets;
 mod bytes;
 mod ca_chains;
+mod ca_orders;
 mod ca_wire;
 mod daemon;
 mod dependencies;

@@ -42,7 +42,7 @@ enum Then {
 }
 
 /// One fault, and what is to come of it.
-struct Case {
+pub(super) struct Case {
     name: &'static str,
     faults: Box<dyn Fn(&FaultyCa) + Send + Sync>,
     exit: i32,
@@ -51,37 +51,77 @@ struct Case {
     /// The most requests it may take.
     requests: usize,
     then: Then,
+    /// What `why` must name, where it is more than fits on the line of a log.
+    shows: &'static [&'static str],
+    /// What may not be asked for at all.
+    never: &'static [Kind],
+    /// Waits of everleaf's own.
+    limits: &'static str,
+    /// How names are proved where it is not by a listener: by files in this directory of the scene.
+    webroot: Option<&'static str>,
     /// Whether the reason given differs from time to time: what the network tells first is a race.
     races: bool,
 }
 
 impl Case {
     /// A passing failure: state is kept, and the next run goes on.
-    fn passing(
+    pub(super) fn passing(
         name: &'static str,
         says: &'static [&'static str],
         faults: impl Fn(&FaultyCa) + Send + Sync + 'static,
     ) -> Self {
-        Self { name, faults: Box::new(faults), exit: 75, says, requests: REQUESTS, then: Then::GoesOn, races: false }
+        Self {
+            name,
+            faults: Box::new(faults),
+            exit: 75,
+            says,
+            requests: REQUESTS,
+            then: Then::GoesOn,
+            shows: &[],
+            never: &[],
+            limits: LIMITS,
+            webroot: None,
+            races: false,
+        }
     }
 
     /// With so many requests at most.
-    fn asks(self, requests: usize) -> Self {
+    pub(super) fn asks(self, requests: usize) -> Self {
         Self { requests, ..self }
     }
 
+    /// With all this in `why`.
+    pub(super) fn shows(self, shows: &'static [&'static str]) -> Self {
+        Self { shows, ..self }
+    }
+
+    /// Nothing of this kind is asked for.
+    pub(super) fn never(self, never: &'static [Kind]) -> Self {
+        Self { never, ..self }
+    }
+
+    /// With these waits of everleaf's own.
+    pub(super) fn limits(self, limits: &'static str) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// With files in this directory of the scene as proofs, where nothing may be written.
+    pub(super) fn webroot(self, webroot: &'static str) -> Self {
+        Self { webroot: Some(webroot), ..self }
+    }
+
     /// With a reason that differs from time to time.
-    fn races(self) -> Self {
+    pub(super) fn races(self) -> Self {
         Self { races: true, ..self }
     }
 
     /// With another exit code.
-    fn exits(self, exit: i32) -> Self {
+    pub(super) fn exits(self, exit: i32) -> Self {
         Self { exit, ..self }
     }
 
     /// A person is needed.
-    fn operator(
+    pub(super) fn operator(
         name: &'static str,
         says: &'static [&'static str],
         faults: impl Fn(&FaultyCa) + Send + Sync + 'static,
@@ -90,7 +130,7 @@ impl Case {
     }
 
     /// Not even noticed.
-    fn harmless(name: &'static str, faults: impl Fn(&FaultyCa) + Send + Sync + 'static) -> Self {
+    pub(super) fn harmless(name: &'static str, faults: impl Fn(&FaultyCa) + Send + Sync + 'static) -> Self {
         Self { exit: 0, then: Then::Renewed, ..Self::passing(name, &[], faults) }
     }
 
@@ -122,16 +162,23 @@ impl Stage {
         });
         let ca = FaultyCa::before(&scene.pebble);
         let stage = Self { scene, ca, turn: Cell::new(0) };
-        stage.wants();
+        stage.wants(LIMITS, None);
         stage.scene.everleaf(&["run"]).exits(0);
         stage
     }
 
     /// From now on a certificate is wanted that is not there.
-    fn wants(&self) {
+    fn wants(&self, limits: &str, webroot: Option<&str>) {
         let key = ["ecdsa-p256", "ecdsa-p384"][self.turn.get() % 2];
         self.turn.set(self.turn.get() + 1);
-        let yaml = format!("{}{LIMITS}", self.scene.unproven(&format!("    key: {key}\n")));
+        let mut yaml = format!("{}{limits}", self.scene.unproven(&format!("    key: {key}\n")));
+        if let Some(webroot) = webroot.map(|webroot| self.scene.path(webroot)) {
+            // What an earlier case was proved with may be there.
+            let _ = std::fs::remove_dir_all(&webroot);
+            std::fs::create_dir_all(&webroot).expect("a directory");
+            let solver = format!("solver: {{ http-01: {{ webroot: {} }} }}", webroot.display());
+            yaml = yaml.replace(&self.scene.solver(), &solver);
+        }
         self.scene.configure(&self.ca.serves(&self.scene.pebble, &yaml));
     }
 
@@ -166,21 +213,37 @@ impl Stage {
         (self.scene.everleaf(arguments), begun.elapsed())
     }
 
+    /// How many orders and certificates there were at the CA.
+    fn spent(&self) -> (usize, usize) {
+        (self.scene.pebble.orders(), self.scene.pebble.issued())
+    }
+
+    /// How often a new account was asked for.
+    fn registered(&self) -> usize {
+        let asked = self.ca.asked();
+        asked.iter().filter(|it| it.kind == Kind::NewAccount && it.payload["onlyReturnExisting"] != true).count()
+    }
+
+    /// Words for a snapshot: which authorization comes first is Pebble's choice, and how long its URLs and serial numbers are.
     fn plain(&self, text: &str) -> String {
-        let text = self.scene.plain(&self.ca.plain(text));
-        // Which authorization comes first is Pebble's choice, and how long its URLs are.
-        let place = regex::Regex::new(r"line \d+ column \d+").expect("a valid expression");
-        place.replace_all(&text, "line N column M").replace("www.shop.example.com", "shop.example.com")
+        const CHANCES: [(&str, &str); 3] = [
+            (r"line \d+ column \d+", "line N column M"),
+            (r"certZ/[0-9a-f]+", "certZ/DIGEST"),
+            (r"www\.shop\.example\.com", "shop.example.com"),
+        ];
+        CHANCES.iter().fold(self.scene.plain(&self.ca.plain(text)), |text, (chance, plain)| {
+            regex::Regex::new(chance).expect("a valid expression").replace_all(&text, *plain).into_owned()
+        })
     }
 
     /// Plays one case, and answers what people read.
     fn play(&self, case: &Case) -> String {
         self.ca.heal();
-        self.wants();
+        self.wants(case.limits, case.webroot);
         if case.then == Then::Waits {
             self.save();
         }
-        let before = self.live();
+        let (before, spent) = (self.live(), self.spent());
         (case.faults)(&self.ca);
         let (ran, took) = self.timed(&["run"]);
         let said = self.plain(&ran.err);
@@ -189,6 +252,8 @@ impl Stage {
         assert_eq!(ran.exit, case.exit, "{what}");
         assert!(took < WITHIN, "{what}");
         assert!(asked.len() <= case.requests, "at most {} requests: {what}", case.requests);
+        assert!(!asked.iter().any(|kind| case.never.contains(kind)), "none of {:?}: {what}", case.never);
+        let registered = self.registered();
         assert!(said.len() < 5_000 && !said.contains('\u{1b}'), "{what}");
         for word in case.says {
             assert!(said.contains(word), "{word:?} is not said: {what}");
@@ -196,7 +261,21 @@ impl Stage {
         if case.then != Then::Renewed {
             assert_eq!(self.live(), before, "the live certificate stays as it is: {what}");
         }
+        let shown = if case.shows.is_empty() { String::new() } else { self.scene.everleaf(&["why", "shop"]).out };
+        for word in case.shows {
+            assert!(shown.contains(word), "{word:?} is not shown: {what}\n{shown}");
+        }
+        if let Some(webroot) = case.webroot {
+            let written = std::fs::read_dir(self.scene.path(webroot)).expect("a directory").count();
+            assert_eq!(written, 0, "nothing is put up: {what}");
+        }
         self.goes_on(case, &what);
+        assert_eq!(registered + self.registered(), 0, "one account: {what}");
+        if case.then != Then::Waits {
+            let (orders, issued) = self.spent();
+            assert_eq!(issued - spent.1, 1, "one certificate: {what}");
+            assert!(orders - spent.0 <= 2, "one unused order at most: {what}");
+        }
         said
     }
 
@@ -233,7 +312,7 @@ impl Stage {
 const STAGES: usize = 4;
 
 /// Plays the cases, and compares what people read with `messages/ca/PLACE.txt`.
-fn play(place: &str, cases: &[Case]) {
+pub(super) fn play(place: &str, cases: &[Case]) {
     let read = on_stages(cases, Stage::new, |stage, case| match stage.play(case) {
         said if said.is_empty() => String::new(),
         said if case.races => {
@@ -283,6 +362,6 @@ fn shortened(said: &str) -> String {
 }
 
 /// Each request of this kind meets this fault.
-fn always(kind: Kind, fault: Fault) -> impl Fn(&FaultyCa) + Send + Sync {
+pub(super) fn always(kind: Kind, fault: Fault) -> impl Fn(&FaultyCa) + Send + Sync {
     move |ca| ca.on(kind, Times::ALWAYS, fault.clone())
 }
