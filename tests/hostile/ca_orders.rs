@@ -81,6 +81,17 @@ fn an_order_does_not_go_on() {
                 }
             })
             .limits(SHORT),
+            Case::passing("issuing for ever", &["/my-order/", "limits.order"], {
+                orders(move |it| {
+                    if it["status"] == "valid" {
+                        processing(it);
+                    }
+                })
+            })
+            // After limits.order nobody knows whether it will ever come: a live certificate is worth a second one.
+            .costs(2)
+            .asks(40)
+            .limits(SHORT),
             Case::passing("gone", &["/my-order/", "no such order"], gone(Kind::Order, 404)),
             Case::passing("gone for good", &["/my-order/", "no such order"], gone(Kind::Order, 410)),
         ],

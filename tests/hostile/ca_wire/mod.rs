@@ -51,6 +51,8 @@ pub(super) struct Case {
     /// The most requests it may take.
     requests: usize,
     then: Then,
+    /// How many certificates it costs.
+    certificates: usize,
     /// What `why` must name, where it is more than fits on the line of a log.
     shows: &'static [&'static str],
     /// What may not be asked for at all.
@@ -77,6 +79,7 @@ impl Case {
             says,
             requests: REQUESTS,
             then: Then::GoesOn,
+            certificates: 1,
             shows: &[],
             never: &[],
             limits: LIMITS,
@@ -88,6 +91,11 @@ impl Case {
     /// With so many requests at most.
     pub(super) fn asks(self, requests: usize) -> Self {
         Self { requests, ..self }
+    }
+
+    /// With so many certificates.
+    pub(super) fn costs(self, certificates: usize) -> Self {
+        Self { certificates, ..self }
     }
 
     /// With all this in `why`.
@@ -273,7 +281,7 @@ impl Stage {
         assert_eq!(registered + self.registered(), 0, "one account: {what}");
         if case.then != Then::Waits {
             let (orders, issued) = self.spent();
-            assert_eq!(issued - spent.1, 1, "one certificate: {what}");
+            assert_eq!(issued - spent.1, case.certificates, "so many certificates: {what}");
             assert!(orders - spent.0 <= 2, "one unused order at most: {what}");
         }
         said
