@@ -93,11 +93,13 @@ pub(super) fn troubles<'a>(view: &View<'a>, node: &NodeName) -> impl Iterator<It
     [deploy, reload, Some(&rolled.serve)].into_iter().flatten()
 }
 
-/// Whether something else than what was published last was seen to lie on a node.
+/// Whether something else than what was published last was seen to lie on a node. On this machine that cannot even be looked
+/// at is no better: it is published anew.
 fn drifted(view: &View<'_>, node: &NodeName) -> bool {
     let Some(deployed) = &view.ledger().rolled(node).deployed else { return false };
+    let here = view.spec.nodes.get(node).is_some_and(|node| matches!(node.kind, NodeKind::Local));
     let seen = view.facts.seen.nodes.get(node).filter(|seen| seen.started >= deployed.seq && seen.at <= view.now);
-    seen.is_some_and(|seen| seen.published.is_some() && !seen.holds(deployed.generation))
+    seen.is_some_and(|seen| (here || seen.published.is_some()) && !seen.holds(deployed.generation))
 }
 
 /// Whether a node has what is wanted there, where and as it is wanted.

@@ -34,10 +34,9 @@ fn every_promise_names_tests_that_are_there() {
                 let (file, name) =
                     test.split_once("::").unwrap_or_else(|| panic!("{promise}: `{test}` is no FILE::TEST"));
                 let text = fs::read_to_string(repository().join(file)).unwrap_or_default();
-                assert!(
-                    text.contains(&format!("fn {name}(")) || text.contains(&format!(" {name}:")),
-                    "{promise}: there is no {test}"
-                );
+                // A macro's list of tests has their names without `fn`.
+                let named = [format!("fn {name}("), format!(" {name}:"), format!("    {name} ")];
+                assert!(named.iter().any(|named| text.contains(named)), "{promise}: there is no {test}");
             }
         }
     }
