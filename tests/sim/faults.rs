@@ -62,6 +62,8 @@ faults! {
     AppendFails = 2_000,
     /// A key or a chain cannot be stored.
     StoreFails = 30_000,
+    /// A key is gone when it is needed. Rate: per CSR.
+    KeyLost = 40_000,
     /// A request stays in its directory although it is in the journal.
     RequestStays = 200_000,
     /// The process dies, between two calls or inside one.

@@ -2,7 +2,7 @@
 
 use crate::faults::Fault;
 use crate::process::Kind;
-use crate::scenario::{DAY, Deed, HOUR, Run, SECOND};
+use crate::scenario::{DAY, Deed, HOUR, MINUTE, Run, SECOND};
 use everleaf::config::spec::{Certificate, KeyAlgorithm, Reload};
 use everleaf::core::Ask;
 use everleaf::ports::{Memory, Request, Scope};
@@ -67,16 +67,28 @@ impl Run {
             let which = usize::try_from(self.below(self.processes.len() as u64)).unwrap_or(0);
             self.stop(which, until);
         }
-        for (fault, sign) in [(Fault::ClockBack, -1), (Fault::ClockAhead, 1)] {
-            if self.strikes(fault) {
-                let jump = 60 * SECOND + self.below(6 * HOUR);
-                self.set_clock(sign * i64::try_from(jump).unwrap_or(0));
-            }
+        if self.strikes(Fault::ClockAhead) {
+            let jump = 60 * SECOND + self.below(3 * HOUR);
+            self.set_clock(i64::try_from(jump).unwrap_or(0));
+        }
+        if self.strikes(Fault::ClockBack) {
+            self.clock_back(mono);
         }
         let off = self.world.state().offset != 0;
         if off && self.below(3) == 0 {
             self.set_clock(0);
         }
+    }
+
+    /// Often somebody is at work just then: a certificate is looked at before, and forced afterwards.
+    fn clock_back(&mut self, mono: u64) {
+        let by = i64::try_from(60 * SECOND + self.below(6 * HOUR)).unwrap_or(0);
+        let names: Vec<CertName> = self.world.state().spec.certificates.keys().cloned().collect();
+        let forced = self.world.state().dice.pick(&names).cloned();
+        if let Some(name) = &forced {
+            self.ask(name, &Ask::Renew { force: false, new_key: false, yes: false });
+        }
+        self.plan(mono + 10 * MINUTE, Deed::ClockBack { by, forced });
     }
 
     /// SIGSTOP, and hours later SIGCONT.
@@ -243,6 +255,7 @@ impl Run {
     /// From here on nothing goes wrong any more.
     pub(crate) fn heal(&mut self) {
         self.world.state().heal();
+        self.agenda.retain(|_, deed| !matches!(deed, Deed::ClockBack { .. }));
         let back: Vec<_> =
             self.agenda.iter().filter(|(_, deed)| matches!(deed, Deed::PutBack(_))).map(|(key, _)| *key).collect();
         let mono = self.world.state().mono;

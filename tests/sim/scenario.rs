@@ -37,6 +37,8 @@ pub(crate) enum Deed {
     Hour,
     /// A stopped process goes on.
     Continue,
+    /// The clock is set back, and somebody forces a renewal.
+    ClockBack { by: i64, forced: Option<CertName> },
     /// A removed certificate is configured again.
     PutBack(Box<Certificate>),
 }
@@ -355,6 +357,12 @@ impl Run {
             }
             // Time has come for it by now.
             Deed::Continue => {}
+            Deed::ClockBack { by, forced } => {
+                self.set_clock(-by);
+                if let Some(name) = forced {
+                    self.ask(&name, &Ask::Renew { force: true, new_key: false, yes: false });
+                }
+            }
             Deed::PutBack(certificate) => {
                 self.edit(|spec| drop(spec.certificates.insert(certificate.name.clone(), *certificate)));
             }

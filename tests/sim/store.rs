@@ -270,6 +270,9 @@ impl Keys for Peer {
     }
 
     fn csr(&self, name: &CertName, key: &KeyId, names: &[Identifier]) -> Result<Vec<u8>, Failure> {
+        if self.state().strikes(Fault::KeyLost) {
+            self.store().keys.remove(&(name.clone(), *key));
+        }
         if !self.store().keys.contains_key(&(name.clone(), *key)) {
             return Err(Failure::new(Class::Operator, "key:missing", name.as_str(), "the key is not there"));
         }

@@ -11,7 +11,7 @@ use crate::world::State;
 use everleaf::agent::Report;
 use everleaf::config::spec::{Confirm, Endpoint, Quota};
 use everleaf::core::event::{Alert, IssuerEvent};
-use everleaf::core::ledger::{Gate, Phase};
+use everleaf::core::ledger::{Gate, Phase, Want};
 use everleaf::core::outcome::{Stage, standing};
 use everleaf::core::schedule::last_call;
 use everleaf::core::{Entry, Event, Facts, Horizon, Ledger, Plan, Reason, Shared, Sightings, plan};
@@ -45,6 +45,8 @@ pub(crate) struct Watcher {
     fired: BTreeSet<RequestId>,
     /// How many orders failed in a row, and when the last one did.
     failed: BTreeMap<CertName, (usize, u64)>,
+    /// What was wanted until the last decision, and when that was.
+    wanted_before: BTreeMap<CertName, (u64, Want)>,
     /// When journals were rebuilt.
     rebuilt: BTreeMap<CertName, u64>,
     /// Intents that were followed by a request.
@@ -187,6 +189,9 @@ impl State {
         self.a_rebuilt_journal_is_cautious(name, &before, &entry.event);
         self.live_only_if_seen(name, &before, &entry.event);
         self.reloads_are_paced(name, &entry.event);
+        if let (Event::Accepted { .. } | Event::WantSet { .. }, Some(want)) = (&entry.event, &before.want) {
+            self.watcher.wanted_before.insert(name.clone(), (self.mono, want.clone()));
+        }
         let mut ledger = before;
         // At most one open order, each step after the one before: the ledger refuses anything else.
         if let Err(illegal) = Rc::make_mut(&mut ledger).apply(entry) {

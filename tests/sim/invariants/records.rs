@@ -154,7 +154,8 @@ impl State {
     /// A rollback stands until something newer is accepted; nothing orders that by itself before the pinned one ends.
     pub(super) fn rollback_is_not_undone(&mut self, name: &CertName, before: &Ledger, event: &Event) {
         match event {
-            Event::OrderIntended { asked: None, spec_digest, .. } => {
+            // Who forced an order whose reply was lost is owed another one.
+            Event::OrderIntended { asked: None, spec_digest, .. } if before.owed.is_none() => {
                 let Some(aim) = before.want.as_ref().map(|want| &want.default).filter(|aim| aim.rollback) else {
                     return;
                 };
