@@ -1,7 +1,7 @@
 //! What a list of certificates is worth to clients: judged as a backend client does, without fetching or remembering anything.
 //! Pure: the certificates as presented and a question go in, findings and a drawing come out.
 //!
-//! webpki gives the verdict of Rust clients, [`openssl`] walks as OpenSSL's clients do, and [`route`] searches all paths for the
+//! webpki gives the verdict of Rust clients, `openssl` walks as OpenSSL's clients do, and `route` searches all paths for the
 //! words. Each further file is one concern.
 
 mod authority;
