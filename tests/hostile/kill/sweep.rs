@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 /// A blow that met another call than was meant is repeated so often; what it met is judged each time.
-const TRIES: usize = 4;
+const TRIES: usize = 8;
 
 /// What is struck, and how much of it.
 pub(crate) struct Sweep {
@@ -88,8 +88,7 @@ impl Sweep {
         all.unmet.iter().for_each(|blow| println!("not met: {blow}"));
         let failures: Vec<String> = all.bad.into_iter().chain(all.unhealed).collect();
         assert!(failures.is_empty(), "{bad} bad, {unhealed} unhealed of {total}:\n{}", failures.join("\n"));
-        // What was meant and not met has met another call, and was judged there all the same.
-        assert!(total > 0 && unmet * 4 <= total, "{unmet} of {total} calls were not met:\n{}", all.unmet.join("\n"));
+        assert!(total > 0 && unmet * 10 <= total, "{unmet} of {total} calls were not met:\n{}", all.unmet.join("\n"));
     }
 
     fn strike_all(&self, worker: u64) -> Tally {
