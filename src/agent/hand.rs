@@ -169,7 +169,7 @@ impl Hand {
             self.compact(ports);
         }
         let Self { facts, changed, broken, .. } = self;
-        CertificateReport { facts, standing, plan, changed, broken, locked: None }
+        CertificateReport { facts, standing, plan, looked: ports.clock.now(), changed, broken, locked: None }
     }
 
     fn compact(&self, ports: &Ports) {

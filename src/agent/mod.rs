@@ -16,7 +16,7 @@ use crate::ports::{
     Alarm, Ca, CertHooks, Clock, Deployer, Generations, Holder, Journal, Keys, Locks, Memory, Notify, Prober, Reloader,
     Solvers,
 };
-use crate::types::{CertName, Failure, IssuerName, Printable};
+use crate::types::{CertName, Failure, IssuerName, Printable, Timestamp};
 use commons::Commons;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -123,6 +123,8 @@ pub struct CertificateReport {
     pub standing: Standing,
     /// What comes next.
     pub plan: Plan,
+    /// When it stood so.
+    pub looked: Timestamp,
     /// Whether its journal grew by something that changed what is issued, published or served.
     pub changed: bool,
     /// A failure that kept everleaf from working on it at all: its journal, its lock, its files.
@@ -223,11 +225,11 @@ impl Agent {
         let now = self.ports.clock.now();
         let plan = plan(&self.spec, name, &facts, &commons.shared, now, self.settings.horizon);
         let standing = standing(&self.spec, name, &facts, &commons.shared, &plan, now);
-        CertificateReport { facts, standing, plan, changed: false, broken, locked }
+        CertificateReport { facts, standing, plan, looked: now, changed: false, broken, locked }
     }
 }
 
 /// A holder that could not be read in that instant.
-fn nobody(now: crate::types::Timestamp) -> Holder {
+fn nobody(now: Timestamp) -> Holder {
     Holder { pid: 0, since: now, command: "not known".into() }
 }

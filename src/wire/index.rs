@@ -96,11 +96,13 @@ impl Index {
         configured.unwrap_or_else(|| learned.max(SHORTEST_INTERVAL))
     }
 
-    /// Whether a certificate must be opened by a run that looks ahead by `horizon`.
-    pub(super) fn due(&self, name: &CertName, now: &Marks, at: Timestamp, horizon: Duration) -> bool {
+    /// Whether a certificate must be opened by a run that looks ahead by `horizon`; `told` is when it was looked at that the
+    /// status tells of. A look that the status does not tell of (who looked was killed in between, or its disk was full) counts for
+    /// nothing: the run would repeat what was true before, trouble or none.
+    pub(super) fn due(&self, name: &CertName, now: &Marks, told: Timestamp, at: Timestamp, horizon: Duration) -> bool {
         let Some(known) = self.certificates.get(name) else { return true };
         known.marks != *now
-            || known.looked.is_some_and(|looked| looked > at)
+            || known.looked.is_some_and(|looked| looked > at || looked > told)
             || known.wake.is_some_and(|wake| wake <= at)
             || known.renew.is_some_and(|renew| renew <= at + horizon)
     }
@@ -112,7 +114,7 @@ impl Index {
 
     /// Remembers what a look came to, unless somebody else was at it or it could not be looked at. What another process has
     /// learned since from a longer journal stays.
-    pub(super) fn learn(&mut self, name: &CertName, marks: Marks, report: &CertificateReport, now: Timestamp) {
+    pub(super) fn learn(&mut self, name: &CertName, marks: Marks, report: &CertificateReport) {
         if self.is_newer(name, marks.digest, report.facts.ledger.seq) {
             return;
         }
@@ -126,8 +128,8 @@ impl Index {
             let mut of_kind = wakes.iter().filter(|wake| wake.why != Reason::Routine && renews(&wake.why) == renewal);
             of_kind.next().map(|wake| wake.at)
         };
-        let known =
-            Known { marks, looked: Some(now), seq: report.facts.ledger.seq, wake: first(false), renew: first(true) };
+        let (looked, seq) = (Some(report.looked), report.facts.ledger.seq);
+        let known = Known { marks, looked, seq, wake: first(false), renew: first(true) };
         self.certificates.insert(name.clone(), known);
     }
 
@@ -233,14 +235,15 @@ mod tests {
             renew: Some(at(5_000)),
         };
         let index = Index { v: VERSION, starts: Vec::new(), certificates: BTreeMap::from([(name.clone(), known)]) };
-        let hour = Duration::from_secs(3_600);
-        assert!(!index.due(&name, digest, at(999), hour));
-        assert!(index.due(&name, digest, at(499), hour), "a look that is still to come was made by a wrong clock");
-        assert!(index.due(&name, digest, at(1_000), Duration::ZERO));
-        assert!(index.due(&name, digest, at(900), Duration::from_secs(4_100)), "its renewal comes before the next run");
-        assert!(index.due(&name, &marks(b"b"), at(0), hour), "edited");
+        let (hour, told) = (Duration::from_secs(3_600), at(500));
+        assert!(!index.due(&name, digest, told, at(999), hour));
+        assert!(index.due(&name, digest, told, at(499), hour), "a look that is still to come was made by a wrong clock");
+        assert!(index.due(&name, digest, told, at(1_000), Duration::ZERO));
+        assert!(index.due(&name, digest, told, at(900), Duration::from_secs(4_100)), "it is renewed before the next run");
+        assert!(index.due(&name, &marks(b"b"), told, at(900), Duration::ZERO), "edited");
         let touched = Marks { files: Some(sha256(&[b"c"])), ..digest.clone() };
-        assert!(index.due(&name, &touched, at(900), Duration::ZERO), "somebody was at its files");
-        assert!(index.due(&"api".parse().expect("name"), digest, at(0), hour), "not known");
+        assert!(index.due(&name, &touched, told, at(900), Duration::ZERO), "somebody was at its files");
+        assert!(index.due(&name, digest, at(499), at(900), Duration::ZERO), "the status tells of a look before that");
+        assert!(index.due(&"api".parse().expect("name"), digest, told, at(0), hour), "not known");
     }
 }

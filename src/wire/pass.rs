@@ -8,7 +8,7 @@ use crate::core::Horizon;
 use crate::notify::{Outcome, ping};
 use crate::ports::{Holder, Journal, Memory};
 use crate::report::{CertificateStatus, Looked, RunStatus, SCHEMA, Snapshot, certificate, highest};
-use crate::types::{CertName, Failure, Printable};
+use crate::types::{CertName, Failure, Printable, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -126,13 +126,12 @@ impl App {
     fn due(&self, index: &Index, horizon: Duration) -> Result<Vec<CertName>, Failure> {
         let now = self.now();
         let digests = Digests::new(&self.spec);
-        let known: BTreeSet<CertName> = self.previous().into_iter().map(|it| it.name).collect();
+        let told: BTreeMap<CertName, Timestamp> = self.previous().into_iter().map(|it| (it.name, it.looked)).collect();
         let retired = self.state.certificates()?.into_iter().filter(|name| !self.spec.certificates.contains_key(name));
         let all = self.spec.certificates.keys().cloned().chain(retired);
         let due = |name: &CertName| {
-            !known.contains(name)
-                || index.due(name, &digests.of(&self.spec, name), now, horizon)
-                || !self.state.requests(name).is_empty()
+            let due = |told: &Timestamp| index.due(name, &digests.of(&self.spec, name), *told, now, horizon);
+            told.get(name).is_none_or(due) || !self.state.requests(name).is_empty()
         };
         Ok(all.filter(due).collect())
     }
@@ -156,7 +155,7 @@ impl App {
             for (name, account) in &report.certificates {
                 // Only a pass that may issue knows all that a certificate needs.
                 if horizon.issue {
-                    index.learn(name, digests.of(&self.spec, name), account, self.now());
+                    index.learn(name, digests.of(&self.spec, name), account);
                 } else {
                     index.forget(name);
                 }
@@ -184,7 +183,7 @@ impl App {
             plan: &report.plan,
             changed: report.changed,
             broken: report.broken.as_ref(),
-            at: self.now(),
+            at: report.looked,
         };
         certificate(&self.spec, &looked)
     }

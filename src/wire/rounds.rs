@@ -191,12 +191,11 @@ impl Rounds {
     /// Leaves a status of what was looked at.
     fn leave(&self, keeper: &dyn Keeper) {
         let reports = std::mem::take(&mut *self.fresh.borrow_mut());
-        let now = self.app.now();
         self.app.index(|index| {
             for (name, report) in &reports {
                 // A daemon looks at files by the hour, not each time it opens a certificate: a run beside it looks for itself.
                 let marks = Marks { files: None, ..self.digests.of(self.app.spec(), name) };
-                index.learn(name, marks, report, now);
+                index.learn(name, marks, report);
             }
         });
         self.bell.set(self.app.state.bell());

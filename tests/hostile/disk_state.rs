@@ -132,3 +132,24 @@ fn what_can_be_looked_up_again_is() {
 fn lost_keys_generations_and_accounts() {
     Site::new(|_| "    reuse_key: true\n".into()).play_all(&KEPT);
 }
+
+/// Who was killed once the work was done and remembered, but before that could be told; a full disk does the same.
+#[test]
+fn what_was_not_told_any_more_is_told_by_the_next_run() {
+    let site = Site::new(|_| String::new());
+    let untold = |site: &Site| site.shell("cp healthy-run/status.json run");
+    site.scene.everleaf(&["renew", "shop", "--force"]).exits(0);
+    let renewed = site.scene.status("shop")["generation"]["serial"].clone();
+    untold(&site);
+    site.scene.everleaf(&["run"]).exits(0);
+    assert_eq!(site.scene.status("shop")["generation"]["serial"], renewed);
+
+    site.recall();
+    let yaml = site.scene.text("everleaf.yaml");
+    let directory = site.scene.pebble.directory();
+    let refused = site.scene.run(&yaml.replace(&directory, "https://127.0.0.1:1/dir"));
+    assert_ne!(refused.exit, 0, "nobody is there to renew it");
+    untold(&site);
+    let again = site.scene.everleaf(&["run"]).exits(refused.exit);
+    assert!(again.err.contains("127.0.0.1:1"), "the wait goes on, and so does its reason:\n{}", again.err);
+}
