@@ -237,9 +237,15 @@ mod tests {
         let index = Index { v: VERSION, starts: Vec::new(), certificates: BTreeMap::from([(name.clone(), known)]) };
         let (hour, told) = (Duration::from_secs(3_600), at(500));
         assert!(!index.due(&name, digest, told, at(999), hour));
-        assert!(index.due(&name, digest, told, at(499), hour), "a look that is still to come was made by a wrong clock");
+        assert!(
+            index.due(&name, digest, told, at(499), hour),
+            "a look that is still to come was made by a wrong clock"
+        );
         assert!(index.due(&name, digest, told, at(1_000), Duration::ZERO));
-        assert!(index.due(&name, digest, told, at(900), Duration::from_secs(4_100)), "it is renewed before the next run");
+        assert!(
+            index.due(&name, digest, told, at(900), Duration::from_secs(4_100)),
+            "it is renewed before the next run"
+        );
         assert!(index.due(&name, &marks(b"b"), told, at(900), Duration::ZERO), "edited");
         let touched = Marks { files: Some(sha256(&[b"c"])), ..digest.clone() };
         assert!(index.due(&name, &touched, told, at(900), Duration::ZERO), "somebody was at its files");
