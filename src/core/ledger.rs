@@ -68,6 +68,8 @@ pub struct Ledger {
     pub want: Option<Want>,
     /// The highest epoch ever given.
     pub epoch: Epoch,
+    /// Each generation on disk that was ever wanted anywhere, and the last epoch at which it was.
+    pub aimed: BTreeMap<GenId, Epoch>,
     /// The last key that was found to be gone: it is not reused.
     pub lost_key: Option<KeyId>,
     /// What is known of each node.
@@ -202,7 +204,10 @@ impl Ledger {
             }
             Event::Retired => self.retired = Some(at),
             Event::Revived => self.retired = None,
-            Event::Pruned { generation } => drop(self.generations.remove(generation)),
+            Event::Pruned { generation } => {
+                self.generations.remove(generation);
+                self.aimed.remove(generation);
+            }
             Event::PreIntended => (self.pre_done, self.post_due) = (false, true),
             Event::PreDone => self.pre_done = true,
             Event::PostDone => {
@@ -247,7 +252,7 @@ impl Ledger {
                 at,
                 why: "the journal was rebuilt".into(),
             };
-            self.want = Some(Want { default: aim, overrides: BTreeMap::new() });
+            self.aim(None, aim);
         }
         let failure = Failure::new(Class::Retry, "state:rebuilt", "journal", note.as_str()).wait(Some(AFTER_REBUILD));
         self.issue.attempt(at, &failure);
@@ -345,6 +350,15 @@ impl Ledger {
     #[must_use]
     pub fn rolled(&self, node: &NodeName) -> &Rolled {
         self.nodes.get(node).unwrap_or(&NEVER)
+    }
+
+    /// The generations that a node may have: all that were wanted anywhere since it was last known what it has. Files can be
+    /// there that no record speaks of, because a run ended first, and a hook that succeeded can have done nothing.
+    pub fn perhaps_on(&self, node: &NodeName, proves: bool) -> impl Iterator<Item = GenId> {
+        let rolled = self.rolled(node);
+        let known = if proves { &rolled.confirmed } else { &rolled.deployed };
+        let since = known.as_ref().map_or(Epoch(0), |known| known.epoch);
+        self.aimed.iter().filter(move |(_, epoch)| **epoch >= since).map(|(generation, _)| *generation)
     }
 
     /// The oldest request of a kind.

@@ -3,13 +3,12 @@
 use super::event::{Entry, Event};
 use super::hold::Trouble;
 use super::ledger::{Applied, Gate, Held, Ledger};
-use super::want::{Aim, Want};
+use super::want::Aim;
 use crate::ports::{About, Proof, Violation};
 use crate::types::{
     Attempt, Class, Epoch, Failure, GenId, Identifier, IssuerName, KeyId, Printable, SpecDigest, Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An open order.
@@ -339,11 +338,7 @@ impl Ledger {
         self.issue.clear();
         self.fruitless.clear();
         self.settle_forces();
-        self.remember_served();
-        self.epoch = epoch;
-        let aim = Aim { epoch, generation, rollback: false, at, why: "newly issued".into() };
-        self.want = Some(Want { default: aim, overrides: BTreeMap::new() });
-        self.aimed(None);
+        self.aim(None, Aim { epoch, generation, rollback: false, at, why: "newly issued".into() });
         Ok(())
     }
 

@@ -67,13 +67,16 @@ fn prune(view: &View<'_>, draft: &mut Draft) {
     }
 }
 
-/// Generations that are wanted, or that a node was last known to have.
+/// Generations that are wanted, or that a node was last known to have or may have by now.
 fn needed(view: &View<'_>) -> BTreeSet<GenId> {
     let ledger = view.ledger();
     let mut needed: BTreeSet<GenId> = ledger.accepted().rev().take(KEPT).map(|held| held.about.generation).collect();
     if let Some(want) = &ledger.want {
         needed.insert(want.default.generation);
         needed.extend(want.overrides.values().map(|aim| aim.generation));
+    }
+    for node in &view.certificate.nodes {
+        needed.extend(ledger.perhaps_on(node, view.certificate.confirm != Confirm::None));
     }
     for rolled in ledger.nodes.values() {
         let known = [&rolled.deployed, &rolled.reloaded, &rolled.confirmed];

@@ -157,35 +157,30 @@ impl Ledger {
         if let Some(id) = asked {
             self.settle(id);
         }
-        self.remember_served();
-        self.epoch = *epoch;
         let aim = Aim { epoch: *epoch, generation: *generation, rollback: *rollback, at: entry.at, why: why.clone() };
-        match (node, &mut self.want) {
-            (Some(node), Some(want)) => drop(want.overrides.insert(node.clone(), aim)),
-            _ => self.want = Some(Want { default: aim, overrides: BTreeMap::new() }),
-        }
-        self.aimed(node.as_ref());
+        self.aim(node.as_ref(), aim);
         Ok(())
     }
 
-    /// Before the aim changes: what each node is known to serve is where it can go back to.
-    pub(super) fn remember_served(&mut self) {
-        for rolled in self.nodes.values_mut() {
+    /// Decides what a node, or every one, should serve. What each is known to serve until now is where it can go back to; old
+    /// trouble with publishing is not trouble with this aim.
+    pub(super) fn aim(&mut self, node: Option<&NodeName>, aim: Aim) {
+        for (name, rolled) in &mut self.nodes {
             if let Some(confirmed) = &rolled.confirmed {
                 rolled.served_before = Some(confirmed.generation);
             }
-        }
-    }
-
-    /// After the aim changed: old trouble with publishing is not trouble with this aim.
-    pub(super) fn aimed(&mut self, node: Option<&NodeName>) {
-        for (name, rolled) in &mut self.nodes {
             if node.is_none_or(|node| node == name) {
                 rolled.deploy.skip_backoff();
                 rolled.reload.skip_backoff();
                 rolled.serve.skip_backoff();
                 rolled.lagging = None;
             }
+        }
+        self.epoch = aim.epoch;
+        self.aimed.insert(aim.generation, aim.epoch);
+        match (node, &mut self.want) {
+            (Some(node), Some(want)) => drop(want.overrides.insert(node.clone(), aim)),
+            _ => self.want = Some(Want { default: aim, overrides: BTreeMap::new() }),
         }
     }
 

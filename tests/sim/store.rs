@@ -213,6 +213,7 @@ impl Memory for Peer {
         self.point(|| format!("remember {name}"));
         if !self.state().disk_is_full() {
             self.store().seen.insert(name.clone(), seen.clone());
+            self.state().sightings_are_durable(name);
         }
     }
 

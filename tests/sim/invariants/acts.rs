@@ -132,11 +132,19 @@ impl State {
     ) {
         let looks = self.watcher.looks.entry(name.clone()).or_default();
         // A glance proves nothing and takes nothing away; anything else than what was wanted starts the count anew.
-        if handshakes != 1 {
-            looks.retain(|look| look.endpoint != *endpoint);
+        if handshakes == 0 {
+            looks.iter_mut().filter(|look| look.endpoint == *endpoint).for_each(|look| look.doubted = true);
         }
         if handshakes > 1 {
-            looks.push(Looked { endpoint: endpoint.clone(), leaf, began, handshakes });
+            looks.retain(|look| look.endpoint != *endpoint);
+            looks.push(Looked { endpoint: endpoint.clone(), leaf, began, handshakes, doubted: false });
+        }
+    }
+
+    /// What was seen is written down: what it contradicts proves nothing any more.
+    pub(crate) fn sightings_are_durable(&mut self, name: &CertName) {
+        if let Some(looks) = self.watcher.looks.get_mut(name) {
+            looks.retain(|look| !look.doubted);
         }
     }
 }

@@ -87,7 +87,13 @@ impl State {
             // What a person went back to may be near its end before it is renewed, and so may what its CA renews late.
             let pinned = ledger.want.as_ref().is_some_and(|want| want.default.rollback);
             let called = ledger.newest_accepted().is_some_and(|held| now >= last_call(held.about.validity));
-            let over = |alert: &Alert| *alert != Alert::Danger || (called && !pinned);
+            // Nothing is ordered for a day after a journal was lost, which a daemon may find two days after the world healed.
+            let careful = ledger.issue.last.as_ref().is_some_and(|last| last.code == "state:rebuilt");
+            let over = |alert: &Alert| match alert {
+                Alert::Danger => called && !pinned,
+                Alert::Issue => !careful,
+                _ => true,
+            };
             if ledger.told.values().any(|told| told.keys().any(over)) {
                 wrong.push(format!("recovery_is_told: {name} {:?}", ledger.told));
             }

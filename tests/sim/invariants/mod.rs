@@ -68,6 +68,8 @@ struct Looked {
     leaf: Fingerprint,
     began: u64,
     handshakes: u32,
+    /// Something else was shown since, which is forgotten where the run ends before it can write that down.
+    doubted: bool,
 }
 
 #[derive(Debug)]
@@ -191,6 +193,9 @@ impl State {
         self.reloads_are_paced(name, &entry.event);
         if let (Event::Accepted { .. } | Event::WantSet { .. }, Some(want)) = (&entry.event, &before.want) {
             self.watcher.wanted_before.insert(name.clone(), (self.mono, want.clone()));
+        }
+        if matches!(entry.event, Event::Lagging { .. }) {
+            self.sightings_are_durable(name);
         }
         let mut ledger = before;
         // At most one open order, each step after the one before: the ledger refuses anything else.
