@@ -3,6 +3,7 @@
 
 mod ca;
 mod files;
+mod peer;
 mod said;
 mod talk;
 
@@ -10,7 +11,7 @@ mod talk;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/` and of its directory in `corpus/`.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("account", files::account),
     ("ari", ca::ari),
     ("certificate", ca::certificate),
@@ -29,6 +30,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("request", files::request),
     ("retry_after", ca::retry_after),
     ("seen", files::seen),
+    ("staple", peer::staple),
     ("starttls", talk::starttls),
     ("status", files::status),
     ("yaml", files::yaml),

@@ -6,11 +6,15 @@
 pub(crate) mod chain;
 pub(crate) mod constraints;
 pub mod csr;
+mod der;
 pub mod gate;
 pub mod key;
+pub mod ocsp;
 pub mod parse;
 pub mod pem;
+pub mod revocation;
 pub mod roots;
+mod signed;
 #[cfg(test)]
 pub(crate) mod testing;
 

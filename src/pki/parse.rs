@@ -10,7 +10,7 @@ use rustls_pki_types::pem::SectionKind;
 use std::net::IpAddr;
 use std::time::Duration;
 use x509_parser::der_parser::asn1_rs::{Oid, oid};
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
@@ -84,10 +84,17 @@ pub(crate) fn not_pem(text: &[u8]) -> String {
 /// CA/Browser Forum baseline: RSA keys below this are refused by clients.
 pub(crate) const LEAST_RSA_BITS: usize = 2048;
 
-/// A DER text that is no X.509 certificate.
+/// A DER text that is not what it should be: a certificate, an OCSP response, a CRL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreadable(String);
+
+impl Unreadable {
+    /// For the reason that `why` tells.
+    pub(super) fn new(why: &impl ToString) -> Self {
+        Self(why.to_string())
+    }
+}
 
 /// What a certificate's key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +141,15 @@ pub(crate) struct Authority {
     pub(crate) may_sign: bool,
 }
 
+/// What a certificate's key may sign that says which certificates are revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signs {
+    /// OCSP responses, for its issuer (RFC 6960 §4.2.2.2).
+    pub(crate) ocsp: bool,
+    /// CRLs: `keyUsage`, when there, says so.
+    pub(crate) crls: bool,
+}
+
 /// One parsed certificate.
 #[derive(Debug, Clone)]
 pub struct Certificate {
@@ -167,6 +183,12 @@ pub struct Certificate {
     pub(crate) issuer_url: Option<Printable>,
     /// It carries a policy that only publicly trusted CAs issue under (CA/Browser Forum baseline §7.1.6.1).
     pub(crate) public_policy: bool,
+    /// It demands that its server staples an OCSP response (TLS feature `status_request`, RFC 7633).
+    pub(crate) must_staple: bool,
+    /// What else than certificates it may sign.
+    pub(crate) signs: Signs,
+    /// Where its issuer publishes CRLs (RFC 5280 §4.2.1.13).
+    pub(crate) crl_urls: Vec<Printable>,
     ari_serial: Vec<u8>,
 }
 
@@ -185,6 +207,9 @@ impl Certificate {
         let mut certificate = Self::plain(der, &parsed);
         for extension in parsed.extensions() {
             certificate.extend(extension.parsed_extension());
+            if extension.oid == TLS_FEATURES {
+                certificate.must_staple = features(extension.value).contains(&STATUS_REQUEST);
+            }
         }
         Ok(certificate)
     }
@@ -220,6 +245,9 @@ impl Certificate {
             common_name: parsed.subject().iter_common_name().find_map(|name| name.as_str().ok()).map(Printable::new),
             issuer_url: None,
             public_policy: false,
+            must_staple: false,
+            signs: Signs { ocsp: false, crls: true },
+            crl_urls: Vec::new(),
             ari_serial: parsed.raw_serial().to_vec(),
         }
     }
@@ -236,19 +264,26 @@ impl Certificate {
             }
             ParsedExtension::KeyUsage(found) => {
                 self.authority.may_sign = found.key_cert_sign();
+                self.signs.crls = found.crl_sign();
                 let signs = found.digital_signature() || found.key_agreement();
                 self.key_usages = Usages { server: signs || found.key_encipherment(), client: signs };
             }
             // anyExtendedKeyUsage does not count: neither webpki nor OpenSSL takes it for TLS.
             ParsedExtension::ExtendedKeyUsage(found) => {
                 self.usages = Some(Usages { server: found.server_auth, client: found.client_auth });
+                self.signs.ocsp = found.ocsp_signing;
             }
             ParsedExtension::NameConstraints(found) => self.constraints = Constraints::new(found),
             ParsedExtension::AuthorityInfoAccess(found) => {
-                self.issuer_url = found.iter().find_map(|access| match &access.access_location {
-                    GeneralName::URI(url) if access.access_method == CA_ISSUERS => Some(Printable::new(url)),
+                let mut issuers = found.iter().filter(|access| access.access_method == CA_ISSUERS);
+                self.issuer_url = issuers.find_map(|access| url(&access.access_location));
+            }
+            ParsedExtension::CRLDistributionPoints(found) => {
+                let names = found.iter().filter_map(|point| match &point.distribution_point {
+                    Some(DistributionPointName::FullName(names)) => Some(names),
                     _ => None,
                 });
+                self.crl_urls = names.flatten().filter_map(url).take(MAX_CRL_URLS).collect();
             }
             ParsedExtension::CertificatePolicies(found) => {
                 self.public_policy = found.iter().any(|policy| PUBLIC_POLICIES.contains(&policy.policy_id));
@@ -368,10 +403,27 @@ pub(crate) fn address(octets: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(octets).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
+fn url(name: &GeneralName<'_>) -> Option<Printable> {
+    match name {
+        GeneralName::URI(url) => Some(Printable::new(url)),
+        _ => None,
+    }
+}
+
+/// The TLS extensions that a certificate demands of its server, by number; none where they cannot be read.
+fn features(value: &[u8]) -> Vec<u32> {
+    Vec::<u32>::from_der(value).map_or_else(|_| Vec::new(), |(_, features)| features)
+}
+
 fn timestamp(time: ASN1Time) -> Timestamp {
     Timestamp::from_secs(time.timestamp())
 }
 
+/// Where a CRL can be had; more places than this are not read.
+const MAX_CRL_URLS: usize = 8;
+const TLS_FEATURES: Oid<'static> = oid!(1.3.6.1.5.5.7.1.24);
+/// The TLS extension that asks for a stapled OCSP response (RFC 6066 §8).
+const STATUS_REQUEST: u32 = 5;
 const CA_ISSUERS: Oid<'static> = oid!(1.3.6.1.5.5.7.48.2);
 /// Domain, organisation, individual and extended validation.
 const PUBLIC_POLICIES: [Oid<'static>; 4] =

@@ -76,6 +76,11 @@ impl Authority {
         Certificate::from_der(params.signed_by(key, &issuer).unwrap().der()).unwrap()
     }
 
+    /// Its key.
+    pub(crate) const fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
     /// This CA as the only trusted root.
     pub(crate) fn anchors(&self) -> Anchors {
         Anchors::from_pem(self.certificate.pem().as_bytes(), "test").unwrap()

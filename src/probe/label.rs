@@ -208,6 +208,12 @@ labels! {
         "The certificates are together larger than common clients accept."
         "Split the names over several certificates, and leave out what the chain does not need."
         explains Unverifiable;
+    Revoked "revoked" Fail
+        "The certificate is revoked, by its CA's own word."
+        "Why was it revoked? Issue again with a new key (everleaf renew NAME --new-key), and let the server load it.";
+    MustStapleMissing "must_staple_missing" Fail
+        "The certificate demands a stapled OCSP response, and none is sent."
+        "Turn stapling on (nginx: ssl_stapling on, and a resolver), or issue without must-staple.";
     PinMismatch "pin_mismatch" Fail
         "None of the given pins matches a key of the chain."
         "Was the key replaced on purpose? Then the pins must follow, before the certificate does.";
@@ -223,6 +229,13 @@ labels! {
     ExpiredCrossSign "expired_cross_sign" Warn
         "An expired cross-signature is sent: clients that find the other path work, old ones (OpenSSL 1.0) fail."
         "Leave the expired certificate out: take the chain of the last renewal.";
+    StapleWrong "staple_wrong" Warn
+        "A stapled OCSP response is sent that is not for this certificate, or not its issuer's word."
+        "Was a response of an earlier certificate left (ssl_stapling_file, a .ocsp file)? Fetch it anew at each renewal."
+        explains StapleExpired;
+    StapleExpired "staple_expired" Warn
+        "A stapled OCSP response is sent, and its nextUpdate has passed."
+        "Can the server reach the responder named in the certificate, or is a file stapled that nobody renews?";
     ValidityTooLong "validity_too_long" Warn
         "The lifetime is longer than clients accept of new certificates."
         "Issue for a shorter time.";
@@ -238,6 +251,9 @@ labels! {
     ExtraInChain "extra_in_chain" Info
         "A certificate that is part of no path is sent."
         "Does the server load a chain file of its own as well?";
+    StapleOk "staple_ok" Ok
+        "A valid stapled OCSP response is sent."
+        "Nothing to do.";
     Ok "ok" Ok
         "Nothing wrong."
         "Nothing to do.";

@@ -4,6 +4,7 @@
 //! socket. `files` reads what lies on a disk, for the same judgement.
 
 pub mod chain;
+pub mod checks;
 mod dial;
 pub mod files;
 mod finding;

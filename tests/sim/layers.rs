@@ -32,7 +32,8 @@ const ONLY_THE_SPEC: [&str; 13] = [
 ];
 
 /// What decides does not act: no clock, no file, no socket, no process, no logger.
-const PURE: [&str; 4] = ["core", "pki/gate", "probe/judge", "probe/chain"];
+const PURE: [&str; 7] =
+    ["core", "pki/gate", "pki/ocsp", "pki/revocation", "probe/judge", "probe/chain", "probe/checks"];
 const IMPURE: [&str; 12] = [
     "tokio",
     "reqwest",
