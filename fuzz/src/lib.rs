@@ -11,7 +11,7 @@ mod talk;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/` and of its directory in `corpus/`.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 24] = [
     ("account", files::account),
     ("ari", ca::ari),
     ("certificate", ca::certificate),
@@ -19,7 +19,9 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("directory", ca::directory),
     ("hook_answer", talk::hook_answer),
     ("hook_output", talk::hook_output),
+    ("hsts", talk::hsts),
     ("http_head", talk::http_head),
+    ("http_reply", talk::http_reply),
     ("index", files::index),
     ("journal", files::journal),
     ("key", files::key),

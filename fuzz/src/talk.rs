@@ -4,8 +4,12 @@ use super::said;
 use everleaf::config::spec::StartTls;
 use everleaf::deploy;
 use everleaf::hook::{Output, Stream};
+use everleaf::probe::checks::http::{Policy, judge};
+use everleaf::probe::checks::{clock, hsts};
 use everleaf::probe::negotiate;
+use everleaf::probe::survey::http::{Parsed, Reply, Spoken, parse};
 use everleaf::solver::{Asked, asked};
+use everleaf::types::Timestamp;
 use futures_util::FutureExt as _;
 
 /// What is kept of a hook's standard output.
@@ -52,5 +56,36 @@ pub(crate) fn starttls(bytes: &[u8]) {
         if let Err(trouble) = ended {
             said::failure(&trouble.failure(None, "mail.example.com"));
         }
+    }
+}
+
+/// The head of a response, and all that is said of it: as what HTTPS and what port 80 answered.
+pub(crate) fn http_reply(bytes: &[u8]) {
+    let Parsed::Head(head) = parse(bytes) else { return };
+    let first = Reply { path: "/".into(), head, at: Timestamp::from_secs(0) };
+    let seen = clock::read(&first).map(clock::server);
+    let spoken = Ok(Spoken { first, onward: Vec::new() });
+    let host = "shop.example.com".parse().expect("a name");
+    let policy = Policy {
+        host: &host,
+        port: 443,
+        secure: &spoken,
+        plain: Some(&spoken),
+        plain_port: 80,
+        certificate_good: true,
+        client_certificate_asked: false,
+        below: &[],
+    };
+    for found in judge(&policy).iter().chain(&seen) {
+        said::printable(&found.seen);
+        said::printable(&found.check);
+    }
+}
+
+/// The value of a Strict-Transport-Security field.
+pub(crate) fn hsts(bytes: &[u8]) {
+    match hsts::parse(bytes) {
+        Ok(_) => assert!(bytes.to_ascii_lowercase().windows(7).any(|word| word == b"max-age"), "a policy from nothing"),
+        Err(why) => said::line(&why),
     }
 }

@@ -112,6 +112,53 @@ labels! {
         "The handshake succeeds, but only after several seconds."
         "Is the server overloaded, or does it look up names before it answers?";
 
+    // HTTP policy and clocks.
+    HstsIgnoredBadCert "hsts_ignored_bad_cert" Fail
+        "HSTS is sent over a connection with certificate errors: new visitors' browsers ignore it, and those of known ones offer no way in."
+        "Mend the certificate first: the policy counts again by itself.";
+    ClientClockWrong "client_clock_wrong" Warn
+        "This machine's own clock is far off: verdicts about dates are not to be believed."
+        "Set this machine's clock (timedatectl, chronyc tracking), then probe again.";
+    ServerClockWrong "server_clock_wrong" Warn
+        "The server's clock, as its HTTP Date tells it, is far off."
+        "Set the server's clock: tickets, OCSP staples, cookies and renewals there go wrong with it.";
+    HttpError "http_error" Warn
+        "TLS is fine; HTTP answers with an error of the server's."
+        "Read the server's error log: is what stands behind it running?";
+    HttpsDowngrade "https_downgrade" Warn
+        "HTTPS redirects to plain HTTP."
+        "Does the application behind know that it is reached by HTTPS (X-Forwarded-Proto, its base URL)?";
+    HttpNoRedirect "http_no_redirect" Warn
+        "Port 80 serves content and does not redirect to HTTPS."
+        "Answer everything on port 80 with a redirect to https:// on the same host, ACME challenges excepted.";
+    HstsMalformed "hsts_malformed" Warn
+        "The Strict-Transport-Security header is not valid, or there are two that differ: browsers ignore it or take the first."
+        "Send it once, as: max-age=31536000";
+    HstsZero "hsts_zero" Warn
+        "max-age=0: browsers drop the policy."
+        "Was HSTS switched off on purpose? If not, send max-age=300 first, then a year.";
+    HstsHttpOnly "hsts_http_only" Warn
+        "The Strict-Transport-Security header is sent over plain HTTP only, where browsers ignore it."
+        "Send it in the HTTPS server's replies.";
+    HstsPreloadInvalid "hsts_preload_invalid" Warn
+        "The header says preload, and a condition of preload lists does not hold."
+        "Meet the condition, or leave preload out.";
+    HstsMissing "hsts_missing" Info
+        "No Strict-Transport-Security header on HTTPS."
+        "If all of the site works over HTTPS, send one.";
+    HstsShort "hsts_short" Info
+        "HSTS is present with a short max-age, the first step of a roll-out."
+        "Once nobody complains, send max-age=31536000.";
+    H3NotProbed "h3_not_probed" Info
+        "The endpoint offers HTTP/3; QUIC was not looked at."
+        "Does the QUIC listener load the same files, and is it reloaded with the rest?";
+    HstsPreloadReady "hsts_preload_ready" Ok
+        "HSTS is present, and all conditions of preload lists hold."
+        "Nothing to do.";
+    HstsOk "hsts_ok" Ok
+        "HSTS is present with at least a year."
+        "Nothing to do.";
+
     // Files.
     DiskFileMissing "disk_file_missing" Fail
         "The file is not there, or is a symlink to nothing."
@@ -272,7 +319,7 @@ pub struct Trouble {
 
 impl Trouble {
     /// Nobody answered.
-    pub(crate) fn silent(label: Label, message: impl Into<String>) -> Self {
+    pub fn silent(label: Label, message: impl Into<String>) -> Self {
         Self { label, answered: false, message: message.into() }
     }
 

@@ -12,6 +12,7 @@ mod handshake;
 mod judge;
 mod label;
 mod starttls;
+pub mod survey;
 
 pub use finding::{Finding, Verdict};
 pub use handshake::Handshake;

@@ -116,7 +116,7 @@ fn prints(pem: &str) -> Vec<Fingerprint> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).map(|der| sha256(&[&der.unwrap()])).collect()
 }
 
-struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -268,4 +268,15 @@ fn tls<const N: usize>(leaves: [Leaf; N]) -> Arc<rustls::ServerConfig> {
     let resolver = InTurn { keys: keys.into(), next: AtomicUsize::new(0) };
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(resolver)))
+}
+
+/// A client that trusts the root of `ca`, and speaks HTTP/1.1.
+pub(crate) fn trusting(ca: &Ca) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.root().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
 }

@@ -1,0 +1,3 @@
+//! Deeper looks at one address: each touches the network, records what it saw, and never decides.
+
+pub mod http;
