@@ -180,16 +180,16 @@ impl<'a> Burst<'a> {
             let Some(Effect::Record(event)) = decision.map(|step| step.effect) else { return };
             self.happened(name, vec![event]);
         }
-        if let Some(hand) = self.hands.get_mut(name) {
-            let failure = Failure::new(
-                crate::types::Class::Operator,
-                "internal",
-                name.as_str(),
-                "its decisions do not come to an end",
-            );
-            tracing::error!("{failure}");
-            hand.broken = Some(failure);
-        }
+        self.goes_round(name);
+    }
+
+    /// A defect of everleaf, which must not fill a disk: the certificate is left alone until the next run.
+    fn goes_round(&mut self, name: &CertName) {
+        let Some(hand) = self.hands.get_mut(name) else { return };
+        let why = "its decisions do not come to an end";
+        let failure = Failure::new(crate::types::Class::Operator, "internal", name.as_str(), why);
+        tracing::error!("{failure}");
+        hand.broken = Some(failure);
     }
 
     fn admit(&self) -> Batch {
@@ -218,6 +218,7 @@ impl<'a> Burst<'a> {
         if let Some(trouble) = self.unready(name, effect) {
             // What is recorded is planned from at once; nothing was begun.
             self.happened(name, vec![trouble]);
+            self.turn_back(name);
             return false;
         }
         if !self.count(name, effect) {
@@ -251,6 +252,15 @@ impl<'a> Burst<'a> {
         self.in_flight.begin(work);
         self.under_way.push(perform(bench, contexts, work.clone()));
         true
+    }
+
+    /// What is planned in its stead is planned from a journal that has moved on, and so comes to an end.
+    fn turn_back(&mut self, name: &CertName) {
+        let Some(hand) = self.hands.get_mut(name) else { return };
+        hand.turned_back += 1;
+        if hand.turned_back > MOST_DECISIONS {
+            self.goes_round(name);
+        }
     }
 
     /// What on this machine alone stands against an order, before it is counted and intended.

@@ -18,6 +18,8 @@ pub(super) struct Hand {
     pub(super) broken: Option<Failure>,
     /// What failed in a way that leaves no record; not tried again in this burst.
     pub(super) given_up: BTreeSet<Slot>,
+    /// How often something could not begin here, and was planned anew at once.
+    pub(super) turned_back: usize,
     changed: bool,
     seen_changed: bool,
     records: usize,
@@ -46,6 +48,7 @@ impl Hand {
             stale: true,
             broken: None,
             given_up: BTreeSet::new(),
+            turned_back: 0,
             changed: false,
             seen_changed: false,
             records: 0,

@@ -1,7 +1,9 @@
 //! The order of a publish's system calls is what every promise about files rests on.
 
-use crate::site::{Site, generation};
+use crate::site::{Site, generation, pair, scope};
 use crate::trace::{Call, calls};
+use everleaf::ports::Journal;
+use everleaf::types::{Seq, Timestamp};
 
 fn renewal() -> (Site, Vec<Call>) {
     let site = Site::new();
@@ -70,4 +72,18 @@ fn a_key_is_never_readable_by_others_not_even_for_an_instant() {
     let private =
         calls.iter().position(|call| call.name == "mkdirat" && call.line.contains("..tmp-")).expect("a directory");
     assert!(calls[private].line.contains(", 0700)"), "{}", calls[private].line);
+}
+
+#[test]
+fn a_file_that_is_replaced_is_durable_before_and_its_directory_after() {
+    let site = Site::new();
+    let at = Timestamp::from_secs(1_800_000_000);
+    site.state().append(&scope(), Seq(0), at, &pair(1)).expect("prepared");
+    let calls = calls(&site, "compact 2");
+    let replaced =
+        calls.iter().position(|call| call.name.starts_with("rename") && call.line.contains("\"journal.jsonl\""));
+    let replaced = replaced.expect("the new journal is renamed into place");
+    assert!(calls[..replaced].iter().any(|call| call.name == "fsync" && in_temporary(call)), "{calls:#?}");
+    let dir = format!("{}>", site.journal().parent().expect("its directory").display());
+    find(&calls, replaced, "fsync", &dir);
 }

@@ -7,6 +7,9 @@ impl State {
     pub(crate) fn reported(&mut self, report: &Report) {
         let now = self.now();
         for (name, account) in &report.certificates {
+            if let Some(defect) = account.broken.as_ref().filter(|failure| failure.code == "internal") {
+                self.watcher.violated("decisions_come_to_an_end", format!("{name}: {defect}"));
+            }
             if account.locked.is_some() || account.broken.is_some() {
                 continue;
             }
