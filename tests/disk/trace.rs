@@ -3,7 +3,7 @@
 use crate::helper;
 use crate::site::Site;
 pub(crate) use crate::strace::Call;
-use crate::strace::{self, CHANGING, Threads};
+use crate::strace::{self, Aim, CHANGING, Threads};
 use std::process::Command;
 
 /// Runs `task` at `site` and answers the calls that concern its directories, in order.
@@ -18,7 +18,8 @@ pub(crate) fn calls(site: &Site, task: &str) -> Vec<Call> {
 
 /// Runs `task` with `action` (`signal=KILL`, `error=ENOSPC`) done to `call`. Answers whether the task succeeded.
 pub(crate) fn interfere(site: &Site, task: &str, call: &Call, action: &str) -> bool {
-    let interfered = strace::interfere(&command(site, task), Threads::All, &call.name, call.nth, action);
+    let aim = Aim { name: call.name.clone(), about: None, nth: call.nth };
+    let interfered = strace::interfere(&command(site, task), Threads::All, &aim, action);
     interfered.expect("strace is installed").0.status.success()
 }
 

@@ -42,33 +42,43 @@ pub(crate) fn record(command: &Command, calls: &str) -> io::Result<(Output, Vec<
     traced(command, calls, &["-f", "--seccomp-bpf"])
 }
 
-/// Runs `command` with `action` (`signal=KILL`, `error=ENOSPC`) done to the `nth` call of `name` of each thread, and answers all
-/// calls of that name: the last is the one at which it was killed.
+/// The call that is met: of each thread, the `nth` of this name, from 1, among those about something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Aim {
+    pub(crate) name: String,
+    /// A path as it stands in the call, or that of a file descriptor in it; nothing where any will do.
+    pub(crate) about: Option<String>,
+    pub(crate) nth: usize,
+}
+
+/// Runs `command` with `action` (`signal=KILL`, `error=ENOSPC`) done to one call, and answers all calls of that name that are about
+/// the same: the last is the one at which it was killed.
 ///
 /// # Errors
 /// As for [`record`].
 pub(crate) fn interfere(
     command: &Command,
     threads: Threads,
-    name: &str,
-    nth: usize,
+    aim: &Aim,
     action: &str,
 ) -> io::Result<(Output, Vec<Call>)> {
+    let Aim { name, about, nth } = aim;
     let inject = format!("inject={name}:{action}:when={nth}");
+    let about: Vec<&str> = about.iter().flat_map(|path| ["-P", path]).collect();
     // Stopping at the calls that are looked for alone is faster by far; but a signal is lost there.
     let follow: &[&str] = match (action.starts_with("signal"), threads) {
         (true, Threads::First) => &[],
         (true, Threads::All) => &["-f"],
         (false, _) => &["-f", "--seccomp-bpf"],
     };
-    traced(command, name, &[follow, &["-e", &inject]].concat())
+    traced(command, name, &[follow, &about, &["-e", &inject]].concat())
 }
 
 fn traced(command: &Command, calls: &str, options: &[&str]) -> io::Result<(Output, Vec<Call>)> {
     let log = tempfile::NamedTempFile::new()?;
     // One that hangs is ended, with what it runs.
     let mut strace = Command::new("timeout");
-    strace.args(["--kill-after=5", "180", "strace", "-qq", "-yy", "-s", "256", "-e", "signal=none", "-o"]);
+    strace.args(["--kill-after=5", "180", "strace", "--quiet=all", "-yy", "-s", "256", "-e", "signal=none", "-o"]);
     strace.arg(log.path()).args(["-e", &format!("trace={calls}")]).args(options);
     strace.arg(command.get_program()).args(command.get_args()).env_clear();
     for (name, value) in command.get_envs() {

@@ -3,8 +3,11 @@
 use super::shop::{NAME, NAMES, Shop};
 use crate::rig::scene::plain_serial;
 use crate::rig::{Nginx, require};
+use everleaf::types::{Digest, sha256};
+use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +20,24 @@ pub(crate) struct Before {
     published: BTreeMap<PathBuf, Vec<u8>>,
     issued: usize,
     orders: usize,
+}
+
+/// What was found good before: of the same bytes, openssl and nginx say the same again.
+#[derive(Default)]
+pub(crate) struct Verdicts {
+    good: RefCell<HashMap<Digest, String>>,
+}
+
+impl Verdicts {
+    fn judged(&self, bytes: &[&[u8]], judge: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+        let digest = sha256(bytes);
+        if let Some(known) = self.good.borrow().get(&digest) {
+            return Ok(known.clone());
+        }
+        let found = judge()?;
+        self.good.borrow_mut().insert(digest, found.clone());
+        Ok(found)
+    }
 }
 
 impl Before {
@@ -41,7 +62,6 @@ impl Before {
                 return Err(format!("{} is not as it was", path.display()));
             }
         }
-        loads(&shop.nginx)?;
         keys(shop)
     }
 
@@ -79,34 +99,39 @@ impl Before {
     }
 }
 
-/// The serial number of what is published, when it is a pair: openssl says so. Before anything of ours is published, `foreign` files
-/// of somebody else may lie there.
+/// The serial number of what is published, when it is a pair: openssl and nginx say so. Before anything of ours is published,
+/// `foreign` files of somebody else may lie there.
 fn pair(shop: &Shop, foreign: bool) -> Result<String, String> {
     let read = |file: &str| fs::read_to_string(shop.live(file)).map_err(|error| format!("{file}: {error}"));
-    let path = |file: &str| shop.live(file).display().to_string();
     let [key, bundle, fullchain] = [read("privkey.pem")?, read("bundle.pem")?, read("fullchain.pem")?];
     if bundle != format!("{key}{fullchain}") {
         return Err("bundle.pem is not privkey.pem and fullchain.pem".to_owned());
     }
+    let ours = fs::read_link(shop.live("..data")).is_ok_and(|to| !to.to_string_lossy().contains("foreign"));
+    if ours && fullchain != format!("{}{}", read("cert.pem")?, read("chain.pem")?) {
+        return Err("fullchain.pem is not cert.pem and chain.pem".to_owned());
+    }
+    if !ours && !foreign {
+        return Err("nothing of everleaf's is published".to_owned());
+    }
+    shop.verdicts.judged(&[bundle.as_bytes(), &[u8::from(ours)]], || matching(shop, ours))
+}
+
+/// The serial number of a pair that matches and loads, and that clients accept where it is `ours`.
+fn matching(shop: &Shop, ours: bool) -> Result<String, String> {
+    let path = |file: &str| shop.live(file).display().to_string();
     let of_key = openssl(&["pkey", "-in", &path("privkey.pem"), "-pubout"])?;
     let of_leaf = openssl(&["x509", "-in", &path("fullchain.pem"), "-noout", "-serial", "-pubkey"])?;
     let (serial, of_leaf) = of_leaf.split_once('\n').ok_or("x509 printed nothing")?;
     if of_key != of_leaf {
         return Err("privkey.pem is not the key of the leaf".to_owned());
     }
-    let ours = fs::read_link(shop.live("..data")).is_ok_and(|to| !to.to_string_lossy().contains("foreign"));
-    if ours {
-        if fullchain != format!("{}{}", read("cert.pem")?, read("chain.pem")?) {
-            return Err("fullchain.pem is not cert.pem and chain.pem".to_owned());
-        }
-        let root = shop.root.display().to_string();
-        for name in NAMES {
-            let verified = ["verify", "-CAfile", &root, "-untrusted", &path("chain.pem"), "-verify_hostname", name];
-            openssl(&[&verified[..], &[&path("cert.pem")]].concat())?;
-        }
-    } else if !foreign {
-        return Err("nothing of everleaf's is published".to_owned());
+    let root = shop.root.display().to_string();
+    for name in NAMES.into_iter().filter(|_| ours) {
+        let verified = ["verify", "-CAfile", &root, "-untrusted", &path("chain.pem"), "-verify_hostname", name];
+        openssl(&[&verified[..], &[&path("cert.pem")]].concat())?;
     }
+    loads(&shop.nginx)?;
     Ok(plain_serial(serial.trim_start_matches("serial=")))
 }
 
@@ -131,8 +156,11 @@ fn keys(shop: &Shop) -> Result<(), String> {
     let pruned = oldest.filter(|_| needed.len() > 2).map(|(_, key)| key);
     for key in needed.keys().filter(|key| Some(*key) != pruned.as_ref()) {
         let path = shop.scene.path(&format!("state/certs/{NAME}/keys/{key}.pem"));
-        openssl(&["pkey", "-in", &path.display().to_string(), "-noout"])
-            .map_err(|why| format!("a key is lost: {why}"))?;
+        let text = fs::read_to_string(&path).map_err(|error| format!("the key {key} is lost: {error}"))?;
+        let pair = KeyPair::from_pem(&text).map_err(|error| format!("the key {key} does not load: {error}"))?;
+        if sha256(&[&pair.subject_public_key_info()]).to_string() != *key {
+            return Err(format!("what is kept as {key} is another key"));
+        }
     }
     Ok(())
 }

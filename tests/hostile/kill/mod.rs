@@ -16,7 +16,7 @@ use shop::Shop;
 use sweep::{Sweep, full, sampled};
 
 /// Shares of the renewal's blows, each a test.
-const SHARES: u64 = 8;
+const SHARES: u64 = 4;
 
 /// How many shops are struck at once: most of a blow's time is waiting.
 fn shops() -> u64 {
@@ -50,8 +50,4 @@ shares! {
     a_renewal_struck_2 1
     a_renewal_struck_3 2
     a_renewal_struck_4 3
-    a_renewal_struck_5 4
-    a_renewal_struck_6 5
-    a_renewal_struck_7 6
-    a_renewal_struck_8 7
 }

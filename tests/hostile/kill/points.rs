@@ -1,14 +1,16 @@
 //! Where a run can be struck, and with what.
 
 use super::shop::Shop;
-use crate::rig::strace::{CHANGING, Call, Threads, interfere, record};
+use crate::rig::strace::{Aim, CHANGING, Call, Threads, interfere, record};
 use regex::Regex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 /// What a blow may meet beside the disk: what is said to the CA and heard from it, and what is started or signalled.
 const ELSEWHERE: &str = "connect,sendto,writev,recvfrom,clone3,kill";
+
 /// What a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
@@ -31,6 +33,8 @@ pub(crate) struct Point {
     /// What is called on what, without what differs from run to run, and which of its like it is.
     pub(crate) what: String,
     pub(crate) call: Call,
+    /// How strace finds it again. Counted among the calls about the same, few of which change from run to run.
+    aim: Aim,
 }
 
 /// What happens at a call.
@@ -68,21 +72,18 @@ pub(crate) struct Struck {
 impl Blow {
     /// Runs `command` on the shop with this blow.
     ///
-    /// The calls that change something are the same in every run, but reads and wake-ups between them are not; they shift the
-    /// number by which strace knows a call. If another call was met, this is mended for the next time.
+    /// The calls that change something are nearly the same in every run, but reads and wake-ups between them are not; they may shift
+    /// the number by which strace knows a call. If another call was met, this is mended for the next time.
     pub(crate) fn strike(&mut self, shop: &Shop, command: &Command) -> Struck {
         let action = match self.kind {
             Kind::Kill => "signal=KILL".to_owned(),
             Kind::Error(error) => format!("error={error}"),
         };
-        let (name, nth) = (self.point.call.name.clone(), self.point.call.nth);
-        let (output, calls) = interfere(command, Threads::First, &name, nth, &action).expect("strace");
+        let aim = &mut self.point.aim;
+        let (output, calls) = interfere(command, Threads::First, aim, &action).expect("strace");
         let seen = points(shop, calls);
-        let met = seen.iter().find(|point| point.call.nth == nth).map(|point| point.what.clone());
-        match seen.iter().find(|point| point.what == self.point.what) {
-            Some(point) => self.point.call = point.call.clone(),
-            None => self.point.call.nth += 1,
-        }
+        let met = seen.iter().find(|point| point.call.nth == aim.nth).map(|point| point.what.clone());
+        aim.nth = seen.iter().find(|point| point.what == self.point.what).map_or(aim.nth + 1, |point| point.call.nth);
         Struck { output, met }
     }
 }
@@ -120,14 +121,57 @@ fn kinds(point: &Point) -> Vec<Kind> {
 /// Those of the first thread, in which everleaf does everything but making keys.
 fn points(shop: &Shop, calls: Vec<Call>) -> Vec<Point> {
     let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut about: HashMap<(String, String), usize> = HashMap::new();
     let mut points = Vec::new();
     let first = calls.first().map(|call| call.thread.clone());
     for call in calls.into_iter().filter(|call| Some(&call.thread) == first.as_ref()) {
+        let subjects = subjects(&call.line);
+        for subject in subjects.iter().collect::<BTreeSet<_>>() {
+            *about.entry((call.name.clone(), subject.path.to_owned())).or_default() += 1;
+        }
         let Some((place, what)) = describe(shop, &call) else { continue };
-        let nth = seen.entry(what.clone()).and_modify(|count| *count += 1).or_insert(1);
-        points.push(Point { place, what: format!("{what} #{nth}"), call });
+        let subject = lasting(shop, &subjects).map(|subject| subject.path.to_owned());
+        let name = call.name.clone();
+        let nth = subject.as_ref().map_or(call.nth, |path| about[&(name.clone(), path.clone())]);
+        let which = seen.entry(what.clone()).and_modify(|count| *count += 1).or_insert(1);
+        points.push(Point { place, what: format!("{what} #{which}"), aim: Aim { name, about: subject, nth }, call });
     }
     points
+}
+
+/// A path in a call's arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Subject<'a> {
+    /// Whether it is a file descriptor's, and not an argument itself.
+    open: bool,
+    path: &'a str,
+}
+
+/// The paths that strace finds a call by.
+fn subjects(line: &str) -> Vec<Subject<'_>> {
+    let found = NAMED.captures_iter(arguments(line)).filter_map(|found| {
+        let open = found.get(1).is_some();
+        found.get(1).or_else(|| found.get(2)).map(|path| Subject { open, path: path.as_str() })
+    });
+    found.collect()
+}
+
+/// That which is the same in every run and says most: a file's own name before the directory that it is in.
+fn lasting<'a>(shop: &Shop, subjects: &[Subject<'a>]) -> Option<Subject<'a>> {
+    let here = shop.scene.path("").display().to_string();
+    let lasts = |subject: &&Subject<'a>| {
+        let path = subject.path.replace(here.trim_end_matches('/'), "");
+        !CHANCE.iter().any(|(chance, _)| chance.is_match(&path))
+    };
+    subjects.iter().rev().filter(lasts).min_by_key(|subject| subject.open).copied()
+}
+
+/// A call's arguments; of one that writes, where to: what is written is not part of what is meant.
+fn arguments(line: &str) -> &str {
+    let arguments = line.split_once('(').map_or(line, |(_, rest)| rest);
+    let arguments = arguments.split(" = ").next().unwrap_or(arguments);
+    let writes = line.split('(').next().is_some_and(|name| name.contains("write"));
+    if writes { arguments.split(',').next().unwrap_or_default() } else { arguments }
 }
 
 /// What a call is about; nothing when it changes nothing outside the process.
@@ -151,28 +195,34 @@ fn describe(shop: &Shop, call: &Call) -> Option<(Place, String)> {
     }
 }
 
+/// Where a call's arguments name a path or a lock.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| valid(r#"<(/[^>]*)>|"([^"]*)"|(LOCK_\w+)"#));
+
+/// What differs from run to run, and what stands for it.
+static CHANCE: LazyLock<[(Regex, &str); 5]> = LazyLock::new(|| {
+    [
+        (valid(r"tmp-[0-9]+-[0-9]+"), "tmp"),
+        (valid(r"-[0-9a-f]{8}\b"), "-ID"),
+        (valid(r"[0-9a-f]{32,}"), "DIGEST"),
+        (valid(r"[0-9A-Za-z_-]{43}"), "TOKEN"),
+        (valid(r"/\.\./"), "/"),
+    ]
+});
+
+fn valid(expression: &str) -> Regex {
+    Regex::new(expression).expect("a valid expression")
+}
+
 /// The paths in a call's arguments, plain, and what they belong to.
 fn paths(line: &str) -> (String, Place) {
-    const PLAIN: [(&str, &str); 5] = [
-        (r"tmp-\d+-\d+", "tmp"),
-        (r"-[0-9a-f]{8}\b", "-ID"),
-        (r"[0-9a-f]{32,}", "DIGEST"),
-        (r"[\w-]{43}", "TOKEN"),
-        (r"/\.\./", "/"),
-    ];
-    // What is written is not part of what is meant.
-    let arguments = line.split_once('(').map_or(line, |(_, rest)| rest);
-    let arguments = if line.contains("write") { arguments.split(',').next().unwrap_or_default() } else { arguments };
-    let named = Regex::new(r#"<(/[^>]*)>|"([^"]*)"|(LOCK_\w+)"#).expect("a valid expression");
-    let result = arguments.split(" = ").next().unwrap_or(arguments);
-    let paths: Vec<&str> = named
-        .captures_iter(result)
+    let paths: Vec<&str> = NAMED
+        .captures_iter(arguments(line))
         .filter_map(|found| found.iter().skip(1).flatten().next())
         .map(|it| it.as_str())
         .collect();
     let mut text = paths.join(" ");
-    for (chance, plain) in PLAIN {
-        text = Regex::new(chance).expect("a valid expression").replace_all(&text, plain).into_owned();
+    for (chance, plain) in CHANCE.iter() {
+        text = chance.replace_all(&text, *plain).into_owned();
     }
     let place = match () {
         () if text.contains("/edges") => Place::Publish,

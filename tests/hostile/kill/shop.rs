@@ -1,5 +1,6 @@
 //! One machine with a CA, nginx, and a certificate that is to be renewed; put back as it was before each blow.
 
+use super::judge::Verdicts;
 use crate::rig::scene::{Scene, everleaf, left_behind, plain_serial};
 use crate::rig::{Nginx, PebbleOptions, free_port, hosts, openssl_serial, require, run};
 use std::fs;
@@ -23,6 +24,7 @@ pub(crate) struct Shop {
     pub(crate) at: SocketAddr,
     /// What its certificates chain to.
     pub(crate) root: PathBuf,
+    pub(crate) verdicts: Verdicts,
 }
 
 impl Shop {
@@ -42,7 +44,7 @@ impl Shop {
         let tls = Nginx::tls(at, &live.join("fullchain.pem"), &live.join("privkey.pem"));
         let nginx = Nginx::start(&format!("{web}{tls}"), at);
         let root = scene.pebble.issuing_root_file();
-        let shop = Self { scene, nginx, at, root };
+        let shop = Self { scene, nginx, at, root, verdicts: Verdicts::default() };
         shop.scene.configure(&shop.yaml());
         shop.keep("bare");
         shop

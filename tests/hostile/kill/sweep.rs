@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 /// A blow that met another call than was meant is repeated so often; what it met is judged each time.
-const TRIES: usize = 8;
+const TRIES: usize = 4;
 
 /// What is struck, and how much of it.
 pub(crate) struct Sweep {
