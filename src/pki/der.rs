@@ -55,6 +55,11 @@ impl<'a> Reader<'a> {
         self.if_it_is(Class::ContextSpecific, Tag(number), what)
     }
 
+    /// The content of the next element if it is of the universal type `tag`; else nothing, and it stays the next.
+    pub(super) fn optional(&mut self, tag: Tag, what: &'static str) -> Result<Option<&'a [u8]>, Malformed> {
+        self.if_it_is(Class::Universal, tag, what)
+    }
+
     fn if_it_is(&mut self, class: Class, tag: Tag, what: &'static str) -> Result<Option<&'a [u8]>, Malformed> {
         let mut ahead = *self;
         if self.is_empty() {

@@ -5,6 +5,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod constraints;
+pub mod crl;
 pub mod csr;
 mod der;
 pub mod gate;
@@ -18,5 +19,5 @@ mod signed;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use parse::{Certificate, KeyKind, MAX_CERTIFICATES, MAX_CHAIN_BYTES, Usages};
+pub use parse::{Certificate, KeyKind, MAX_CERTIFICATES, MAX_CHAIN_BYTES, Unreadable, Usages};
 pub use roots::{Anchors, RootStore};

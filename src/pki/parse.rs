@@ -91,7 +91,7 @@ pub struct Unreadable(String);
 
 impl Unreadable {
     /// For the reason that `why` tells.
-    pub(super) fn new(why: &impl ToString) -> Self {
+    pub(crate) fn new(why: &impl ToString) -> Self {
         Self(why.to_string())
     }
 }

@@ -26,6 +26,9 @@ impl fmt::Display for Revocation {
 pub struct Reason(u8);
 
 impl Reason {
+    /// The certificate is no longer on hold; said in delta CRLs only.
+    pub(super) const REMOVED: Self = Self(8);
+
     /// A reason from the content octets of an ENUMERATED; nothing for more than one octet.
     pub(super) const fn from_der_content(octets: &[u8]) -> Option<Self> {
         match octets {

@@ -1,6 +1,7 @@
 //! The prober against real servers: nginx, `openssl s_server`, and sockets that misbehave on purpose.
 #![cfg(test)]
 
+mod crl;
 mod http;
 #[path = "../rig/mod.rs"]
 mod rig;

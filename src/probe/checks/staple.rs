@@ -1,7 +1,7 @@
 //! The stapled OCSP response: whether it says of this leaf, on its issuer's word and today, that it is good.
 
+use super::issuers;
 use crate::pki::Certificate;
-use crate::pki::chain::{Link, link};
 use crate::pki::ocsp::{Answer, Response, Status};
 use crate::probe::chain::Store;
 use crate::probe::finding::Finding;
@@ -29,18 +29,10 @@ pub fn staple(sent: &[Certificate], stores: &[Store], staple: &[u8], now: Timest
         return leaf.must_staple.then(missing).into_iter().collect();
     }
     let found = match Response::from_der(staple) {
-        Ok(response) => read(leaf, &issuers(sent, stores), &response, now),
+        Ok(response) => read(leaf, &issuers(leaf, sent, stores), &response, now),
         Err(why) => vec![wrong(format!("cannot be used: {why}"))],
     };
     found.into_iter().map(|finding| demanded(leaf, finding)).collect()
-}
-
-/// The certificates of the leaf's issuer that are at hand: sent, or trusted.
-fn issuers(sent: &[Certificate], stores: &[Store]) -> Vec<Certificate> {
-    let Some(leaf) = sent.first() else { return Vec::new() };
-    let trusted = stores.iter().flat_map(|store| store.anchors.issuers(leaf));
-    let issued = |it: &Certificate| link(leaf, it) == Link::Issued;
-    sent.iter().cloned().chain(trusted).filter(issued).collect()
 }
 
 fn read(leaf: &Certificate, issuers: &[Certificate], response: &Response<'_>, now: Timestamp) -> Vec<Finding> {

@@ -1,3 +1,4 @@
 //! Deeper looks at one address: each touches the network, records what it saw, and never decides.
 
+pub mod crl;
 pub mod http;
