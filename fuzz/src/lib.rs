@@ -11,7 +11,7 @@ mod talk;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/` and of its directory in `corpus/`.
-pub const TARGETS: [(&str, Target); 25] = [
+pub const TARGETS: [(&str, Target); 26] = [
     ("account", files::account),
     ("ari", ca::ari),
     ("certificate", ca::certificate),
@@ -33,6 +33,7 @@ pub const TARGETS: [(&str, Target); 25] = [
     ("request", files::request),
     ("retry_after", ca::retry_after),
     ("seen", files::seen),
+    ("server_hello", talk::server_hello),
     ("staple", peer::staple),
     ("starttls", talk::starttls),
     ("status", files::status),

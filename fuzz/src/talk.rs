@@ -7,6 +7,7 @@ use everleaf::hook::{Output, Stream};
 use everleaf::probe::checks::http::{Policy, judge};
 use everleaf::probe::checks::{clock, hsts};
 use everleaf::probe::negotiate;
+use everleaf::probe::survey::hello::{Answer, End, Reader};
 use everleaf::probe::survey::http::{Parsed, Reply, Spoken, parse};
 use everleaf::solver::{Asked, asked};
 use everleaf::types::Timestamp;
@@ -88,4 +89,27 @@ pub(crate) fn hsts(bytes: &[u8]) {
         Ok(_) => assert!(bytes.to_ascii_lowercase().windows(7).any(|word| word == b"max-age"), "a policy from nothing"),
         Err(why) => said::line(&why),
     }
+}
+
+/// What a TLS server answers to a hello. In pieces of any size it says the same, and no more is kept of it than was sent.
+pub(crate) fn server_hello(bytes: &[u8]) {
+    let whole = answered(bytes, bytes.len().max(1));
+    let mut in_pieces = answered(bytes, usize::from(bytes.len().to_le_bytes()[0]) + 1);
+    if let (End::Broken(one), End::Broken(other)) = (&whole.end, &mut in_pieces.end) {
+        // As much is quoted as had come.
+        assert_eq!(one.label, other.label);
+        other.message.clone_from(&one.message);
+    }
+    assert_eq!(in_pieces, whole, "it depends on how it is cut");
+    assert!(whole.chain.iter().map(|it| it.len() + 3).sum::<usize>() <= bytes.len(), "more certificates than bytes");
+    assert!(whole.version.is_some() || whole.chain.is_empty() && whole.dh_bits.is_none(), "{whole:?}");
+    if let End::Broken(trouble) = &whole.end {
+        said::failure(&trouble.failure(None, "www.example.com"));
+    }
+}
+
+fn answered(bytes: &[u8], piece: usize) -> Answer {
+    let mut reader = Reader::default();
+    let end = bytes.chunks(piece).find_map(|piece| reader.feed(piece));
+    reader.ended(end.unwrap_or(End::Said))
 }

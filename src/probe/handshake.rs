@@ -1,5 +1,6 @@
 //! One fresh TLS handshake, recorded: what the peer sends is kept, not judged.
 
+use super::alert;
 use super::dial::{self, Tap};
 use super::label::{Label, Trouble};
 use crate::config::spec::StartTls;
@@ -12,8 +13,8 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    AlertDescription, CipherSuite, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme,
-    SupportedCipherSuite,
+    AlertDescription, CipherSuite, ClientConfig, DigitallySignedStruct, Error, InvalidMessage, PeerIncompatible,
+    SignatureScheme, SupportedCipherSuite,
 };
 use std::io;
 use std::net::SocketAddr;
@@ -268,7 +269,7 @@ fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
                 AlertDescription::ProtocolVersion => Label::ProtocolTooOld,
                 _ => Label::HandshakeRefused,
             };
-            Trouble::answered(label, format!("the peer sends the fatal alert {alert:?} ({})", u8::from(*alert)))
+            Trouble::answered(label, format!("the peer sends the fatal alert {}", alert::named(*alert)))
         }
         Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
             Trouble::answered(Label::ProtocolTooOld, "the peer speaks neither TLS 1.2 nor TLS 1.3")
@@ -277,6 +278,12 @@ fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
             let text = String::from_utf8_lossy(&tap.first).into_owned();
             Trouble::answered(Label::NotTls, format!("the peer answers with something that is not TLS: {text:?}"))
         }
+        // rustls reads 64 KiB of certificates, as most clients do.
+        Error::InvalidMessage(
+            InvalidMessage::CertificatePayloadTooLarge
+            | InvalidMessage::HandshakePayloadTooLarge
+            | InvalidMessage::MessageTooLarge,
+        ) => Trouble::answered(Label::CertTooLarge, format!("we end the handshake: {error}")),
         other => Trouble::answered(Label::HandshakeRefused, format!("we end the handshake: {other}")),
     }
 }

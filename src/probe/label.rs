@@ -101,7 +101,16 @@ labels! {
         "Is there a virtual host for this name on this server?";
     ProtocolTooOld "protocol_too_old" Fail
         "Only TLS 1.0 or 1.1 is offered."
-        "Turn TLS 1.2 and 1.3 on.";
+        "Turn TLS 1.2 and 1.3 on."
+        explains WeakCipher HandshakeRefused;
+    WeakDh "weak_dh" Fail
+        "Only a finite-field Diffie-Hellman group below 2048 bits is offered: OpenSSL-based clients refuse, others have none at all."
+        "Turn ECDHE suites on; make DH parameters of 2048 bits or more, or none at all."
+        explains WeakCipher;
+    NoCommonCipher "no_common_cipher" Fail
+        "Versions overlap, and no cipher suite, group or signature is in common."
+        "Does the cipher list fit the key (an ECDSA key needs ECDSA suites), and is a certificate loaded at all?"
+        explains HandshakeRefused;
     HandshakeRefused "handshake_refused" Fail
         "A fatal alert that does not tell the cause by itself."
         "Read the server's log for this time.";
@@ -267,6 +276,9 @@ labels! {
     Unverifiable "unverifiable" Fail
         "webpki, which Rust clients verify with, refuses the chain for a reason that no other label names."
         "Read the reason; ask the CA.";
+    WeakCipher "weak_cipher" Warn
+        "Only legacy cipher suites are offered: current clients refuse, or should."
+        "Turn on ECDHE with AES-GCM or ChaCha20, and TLS 1.3.";
     ExpiringSoon "expiring_soon" Warn
         "The leaf is valid, but in the last part of its life: renewal is overdue."
         "Why was it not renewed?";
@@ -289,6 +301,9 @@ labels! {
     DiskKeyExposed "disk_key_exposed" Warn
         "The private key's file can be read by everybody on the machine."
         "chmod 600; and since it may have been read, issue with a new key.";
+    Tls13Only "tls13_only" Info
+        "Only TLS 1.3 is offered: older clients cannot connect."
+        "Nothing to do, unless old clients are expected.";
     RootIncluded "root_included" Info
         "The self-signed root is sent as well: needless bytes, no failure."
         "Leave the root out.";

@@ -3,6 +3,7 @@
 //! `dial`, `starttls` and `handshake` record what a peer does and never decide; `judge` and `chain` decide and never touch a
 //! socket. `files` reads what lies on a disk, for the same judgement.
 
+mod alert;
 pub mod chain;
 pub mod checks;
 mod dial;

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod crl;
+mod hello;
 mod http;
 #[path = "../rig/mod.rs"]
 mod rig;

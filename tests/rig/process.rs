@@ -220,7 +220,8 @@ fn listens(pid: u32, address: SocketAddr) -> bool {
     let IpAddr::V4(ip) = address.ip() else { panic!("the rig listens on IPv4") };
     // /proc/net/tcp shows the address as the kernel's 32-bit number and the state LISTEN as 0A.
     let place = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
-    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    // Its own network: a test may have put it into another one.
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
     let inodes: Vec<String> = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>())

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod hsts;
 pub mod http;
+pub mod offered;
 pub mod revocation;
 pub mod staple;
 
