@@ -202,10 +202,14 @@ labels! {
     TrustStoreMismatch "trust_store_mismatch" Fail
         "Trusted by one of the given trust stores, and not by another."
         "Which store do the clients use? Serve a chain that ends in both, or add the root to the other."
-        explains UntrustedRoot MissingIntermediate Unverifiable;
+        explains UntrustedRoot ClientCertUntrusted MissingIntermediate Unverifiable;
     UntrustedRoot "untrusted_root" Fail
         "The chain ends at a root that is not in the trust store used."
         "Is it a private CA? Then clients need its root; name it with --ca."
+        explains Unverifiable;
+    ClientCertUntrusted "client_cert_untrusted" Fail
+        "The client certificate's issuer is not trusted by the server."
+        "Is this the CA that the server trusts for clients? Take the certificate from that one, or let the server trust this one."
         explains Unverifiable;
     Expired "expired" Fail
         "The leaf certificate's notAfter has passed."

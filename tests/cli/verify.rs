@@ -1,7 +1,7 @@
 //! `verify`: what it says of files, good, bad and hostile.
 
 use crate::desk::{Left, left, program};
-use crate::rig::{scratch, snapshot};
+use crate::rig::{self, scratch, snapshot};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -150,6 +150,24 @@ fn a_foreign_key_that_everybody_may_read_is_two_findings() {
     fs::set_permissions(files.path("other.key"), fs::Permissions::from_mode(0o640)).expect("set");
     let said = files.verify(&["fullchain.pem", "other.key", "--json"]);
     assert_eq!(labels(&said), ["disk_key_mismatch"]);
+}
+
+#[test]
+fn whether_a_file_would_do_for_a_client() {
+    let files = Files::new();
+    files.write("fullchain.pem", files.fullchain());
+    files.says("client", &["fullchain.pem", "--use", "client"], 2);
+    files.write("other.pem", rig::self_signed(&["other.example"]).0);
+    let judged = |ca: &str, at: &str| {
+        let mut command = program(&["verify", "fullchain.pem", "--use", "client", "--json", "--ca", ca, "--at", at]);
+        command.current_dir(files.dir.path());
+        labels(&left(command))
+    };
+    assert_eq!(judged("root.pem", "2026-06-01"), ["client_cert_wrong_usage"]);
+    assert_eq!(judged("other.pem", "2026-06-01"), ["client_cert_untrusted", "client_cert_wrong_usage"]);
+    // The intermediate ends on the same day.
+    let all = ["client_cert_untrusted", "client_cert_expired", "expired_intermediate", "client_cert_wrong_usage"];
+    assert_eq!(judged("other.pem", "2027-01-01"), all);
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub fn judge(sent: &[Certificate], question: &Question<'_>) -> Judged {
     findings.extend(authority::leaf(leaf, question.usage));
     findings.extend(strength::leaf(leaf));
     findings.extend(names::leaf(leaf, question));
-    findings.extend(trust::end(sent, &mut views[best], question.published));
+    findings.extend(trust::end(sent, &mut views[best], question));
     findings.extend(trust::mismatch(sent, &views));
     findings.extend(order::order(sent, &mut views[best], question.now));
     findings.extend(policy::lifetime(leaf, &views[best], question.usage));

@@ -1,6 +1,8 @@
 //! Where the path ends, and why not at a trusted root.
 
+use super::Question;
 use super::route::View;
+use crate::config::spec::Usage;
 use crate::pki::Certificate;
 use crate::pki::chain::{End, Link};
 use crate::probe::finding::Finding;
@@ -8,7 +10,7 @@ use crate::probe::label::Label;
 use data_encoding::HEXLOWER;
 
 /// Why the best path does not end at a trusted root, when it does not.
-pub(super) fn end(sent: &[Certificate], view: &mut View<'_>, published: bool) -> Option<Finding> {
+pub(super) fn end(sent: &[Certificate], view: &mut View<'_>, question: &Question<'_>) -> Option<Finding> {
     let last = *view.route.path.members.last()?;
     let certificate = &sent[last];
     match view.route.path.end {
@@ -20,17 +22,24 @@ pub(super) fn end(sent: &[Certificate], view: &mut View<'_>, published: bool) ->
         }
         _ if rekeyed(certificate, view) => Some(untrusted(
             view,
+            question,
             &format!("has a root named {}, but with another key than the one that signed", certificate.issuer()),
             certificate,
         )),
         End::WrongIssuer => Some(impostor(sent, last, view)),
         End::ForeignRoot => Some(untrusted(
             view,
+            question,
             &format!("does not hold the root {}, which issued", certificate.issuer()),
             certificate,
         )),
-        End::Missing => Some(absent(sent, last, view, published)),
+        End::Missing => Some(absent(sent, last, view, question)),
     }
+}
+
+/// What it is called that the store does not hold where the path ends: a server's store, when clients are judged.
+fn nobody_trusts(usage: Usage) -> Label {
+    if usage == Usage::Client { Label::ClientCertUntrusted } else { Label::UntrustedRoot }
 }
 
 /// Whether the store has a root of the issuer's name.
@@ -38,9 +47,9 @@ fn rekeyed(certificate: &Certificate, view: &View<'_>) -> bool {
     view.store.anchors.issuers(certificate).next().is_some()
 }
 
-fn untrusted(view: &View<'_>, what: &str, certificate: &Certificate) -> Finding {
+fn untrusted(view: &View<'_>, question: &Question<'_>, what: &str, certificate: &Certificate) -> Finding {
     let who = certificate.subject_or_names();
-    Finding::new(Label::UntrustedRoot, format!("the trust store {} {what} {who}", view.store.name))
+    Finding::new(nobody_trusts(question.usage), format!("the trust store {} {what} {who}", view.store.name))
 }
 
 /// A certificate with the issuer's name is there, and it has another key.
@@ -62,7 +71,7 @@ fn impostor(sent: &[Certificate], last: usize, view: &mut View<'_>) -> Finding {
 }
 
 /// The issuer is nowhere.
-fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>, published: bool) -> Finding {
+fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>, question: &Question<'_>) -> Finding {
     let certificate = &sent[last];
     let who = certificate.subject_or_names();
     let need = wanted(certificate);
@@ -72,10 +81,10 @@ fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>, published: boo
         let seen = format!("{who} is issued by {need}; sent is {} instead", sent[stray].subject());
         return Finding::new(Label::WrongIntermediate, seen);
     }
-    if is_root_by_its_name(certificate, last == 0) {
+    if is_root_by_its_name(certificate, last == 0, question.usage) {
         let seen =
             format!("the chain ends at {who}, issued by {need}, which is not in the trust store {}", view.store.name);
-        return Finding::new(Label::UntrustedRoot, seen);
+        return Finding::new(nobody_trusts(question.usage), seen);
     }
     let rescue = match &certificate.issuer_url {
         Some(url) => format!(". It can be fetched from {url}: works in browsers, fails in curl"),
@@ -83,7 +92,7 @@ fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>, published: boo
     };
     let seen = format!("{who} comes without its issuer: {need}{rescue}");
     match &certificate.issuer_url {
-        _ if published => Finding::new(Label::DiskChainIncomplete, seen),
+        _ if question.published => Finding::new(Label::DiskChainIncomplete, seen),
         Some(url) if last == 0 => Finding::new(Label::MissingIntermediate, seen)
             .check(format!("Does the server load fullchain.pem, not cert.pem? The missing one is at {url}")),
         _ => Finding::new(Label::MissingIntermediate, seen),
@@ -91,13 +100,14 @@ fn absent(sent: &[Certificate], last: usize, view: &mut View<'_>, published: boo
 }
 
 /// Whether what issued `certificate` is a root or an intermediate cannot be seen when it is not there, since roots are not sent.
-/// Its name mostly tells; without a word there, a leaf's issuer is an intermediate and an intermediate's issuer a root.
-fn is_root_by_its_name(certificate: &Certificate, leaf: bool) -> bool {
+/// Its name mostly tells; without a word there, a leaf's issuer is an intermediate and an intermediate's issuer a root. Clients'
+/// certificates come from private CAs, which mostly issue leaves themselves.
+fn is_root_by_its_name(certificate: &Certificate, leaf: bool, usage: Usage) -> bool {
     let name = certificate.issuer().as_str().to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| name.contains(word));
     match () {
         () if says(&["intermediate", "issuing", "subordinate", "sub ca"]) => false,
-        () if leaf => says(&["root"]) && certificate.issuer_url.is_none(),
+        () if leaf => (usage == Usage::Client || says(&["root"])) && certificate.issuer_url.is_none(),
         () => true,
     }
 }

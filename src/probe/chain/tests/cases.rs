@@ -138,6 +138,32 @@ fn where_trust_ends() {
 }
 
 #[test]
+fn whose_clients_a_server_trusts() {
+    let (world, other) = (World::new(), Authority::root("Other CA"));
+    let client = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names.clear();
+    };
+    let asked = |root: &Certificate, sent: Vec<Certificate>| {
+        Case::new(root, sent).with(|case| (case.names, case.usage) = (Vec::new(), Usage::Client))
+    };
+    let (root, foreign) = (&world.root.certificate, &other.certificate);
+    holds(&asked(root, world.sent(client)), &[Ok]);
+    holds(&asked(foreign, world.sent(client)), &[ClientCertUntrusted]);
+    let direct = |name: &str| {
+        let mut params = server(&[]);
+        client(&mut params);
+        Authority::root(name).sign(&params, &KeyPair::generate().unwrap())
+    };
+    // A private CA that issues leaves itself, which no name tells from an intermediate.
+    holds(&asked(foreign, vec![direct("Devices of Example")]), &[ClientCertUntrusted]);
+    holds(&asked(foreign, vec![direct("Other CA")]), &[ClientCertUntrusted]);
+    holds(&asked(foreign, vec![direct("Example Issuing CA 1")]), &[MissingIntermediate]);
+    let both = asked(root, world.sent(client)).with(|case| case.stores.push(vec![foreign.clone()]));
+    holds(&both, &[TrustStoreMismatch]);
+}
+
+#[test]
 fn several_stores() {
     let world = World::new();
     let (old, other) = (Authority::root("Old Root"), Authority::root("Other Root"));
@@ -292,6 +318,8 @@ fn what_the_leaf_may_do() {
     holds(&used(Usage::Server, &[server.clone(), client.clone()]), &[Ok]);
     holds(&used(Usage::Client, &[server]), &[ClientCertWrongUsage]);
     holds(&used(Usage::Client, &[client]), &[Ok]);
+    holds(&used(Usage::Client, &[]), &[Ok]);
+    holds(&used(Usage::Client, &[ExtendedKeyUsagePurpose::Any]), &[ClientCertWrongUsage]);
     let keyed = |usages: &[KeyUsagePurpose]| world.case(|p| p.key_usages = usages.to_vec());
     holds(&keyed(&[KeyUsagePurpose::DigitalSignature]), &[Ok]);
     holds(&keyed(&[KeyUsagePurpose::CrlSign]), &[EkuNotServer]);
