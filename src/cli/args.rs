@@ -1,8 +1,11 @@
 //! What can be typed.
 
+use crate::config::spec::StartTls;
+use crate::probe::target::Place;
 use crate::report::Threshold;
 use crate::types::{GenId, Identifier, IssuerName, KeyId, NodeName, Timestamp};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,6 +80,8 @@ pub(super) enum Command {
     Plan(Names),
     /// One line for Nagios and its descendants; exits 0, 1, 2 or 3
     Check(Check),
+    /// What clients would say of endpoints: names the fault, where, and what to check; exits 0, 1, 2 or 3
+    Probe(Probe),
     /// What clients would say of certificate files: names the fault and where to look; exits 0, 1, 2 or 3
     Verify(Verify),
     /// Check the configuration
@@ -179,6 +184,72 @@ pub(super) struct Check {
     /// Alarm when less life is left
     #[arg(long, value_name = "LEFT", default_value = "10%")]
     pub(super) critical: Threshold,
+}
+
+/// Connects to every address as a strict client would, and judges what it sees without fetching or remembering anything.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 ok, 1 warnings, 2 some ordinary client fails, 3 could not judge, 64 usage")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed, and clap fills them in")]
+pub(super) struct Probe {
+    /// HOST, HOST:PORT, IP, IP:PORT or [IPv6]:PORT; all A and AAAA are looked at
+    #[arg(value_name = "TARGET", required_unless_present_any = ["from_file", "all"])]
+    pub(super) targets: Vec<Place>,
+    /// Read targets from a file, one a line; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) from_file: Option<PathBuf>,
+    /// Look at every endpoint of the configuration
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Connect to this address instead of what DNS says; may be repeated
+    #[arg(long, value_name = "IP[:PORT]")]
+    pub(super) connect: Vec<Place>,
+    /// Ask for this name instead of the host; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(super) sni: Vec<Identifier>,
+    /// Send no name; the certificate must still be for the host
+    #[arg(long, conflicts_with = "sni")]
+    pub(super) no_sni: bool,
+    /// What comes before TLS: smtp, imap, pop3, postgres, mysql or ldap
+    #[arg(long, value_name = "KIND", value_parser = starttls)]
+    pub(super) starttls: Option<StartTls>,
+    /// A PEM file of trusted roots, or `system`; each one is judged by itself [default: system]
+    #[arg(long = "ca", value_name = "FILE")]
+    pub(super) stores: Vec<PathBuf>,
+    /// A public key of which the chain must hold one; may be repeated
+    #[arg(long = "pin", value_name = "sha256/BASE64", value_parser = pin)]
+    pub(super) pins: Vec<KeyId>,
+    /// One handshake an address and nothing more
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// One line for Nagios and its descendants
+    #[arg(long, conflicts_with = "json")]
+    pub(super) nagios: bool,
+    /// Ask this resolver; may be repeated [default: `resolvers:` of the configuration, or the system's]
+    #[arg(long, value_name = "IP[:PORT]", value_parser = resolver)]
+    pub(super) resolver: Vec<SocketAddr>,
+}
+
+/// What comes before TLS.
+fn starttls(text: &str) -> Result<StartTls, String> {
+    let known = [
+        ("smtp", StartTls::Smtp),
+        ("imap", StartTls::Imap),
+        ("pop3", StartTls::Pop3),
+        ("postgres", StartTls::Postgres),
+        ("mysql", StartTls::Mysql),
+        ("ldap", StartTls::Ldap),
+    ];
+    let found = known.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind);
+    found.ok_or_else(|| format!("known are {}", known.map(|(word, _)| word).join(", ")))
+}
+
+/// A DNS server, at the usual port where none is named.
+fn resolver(text: &str) -> Result<SocketAddr, String> {
+    const DNS: u16 = 53;
+    match text.parse::<Place>() {
+        Ok(Place { host: Identifier::Ip(address), port }) => Ok(SocketAddr::new(address, port.unwrap_or(DNS))),
+        _ => Err("a resolver is an address: 192.0.2.53 or 192.0.2.53:53".to_owned()),
+    }
 }
 
 /// Judges files as clients would judge a server that presents them: without fetching or remembering anything.

@@ -8,8 +8,10 @@ use crate::report::{Progress, Snapshot};
 use crate::types::{CertName, Printable};
 use crate::wire::{App, Readable, Watch, read_status};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -40,6 +42,26 @@ pub(super) struct Context {
 struct Glance {
     paths: GlancePaths,
     every: Option<String>,
+}
+
+/// Read apart from [`Glance`]: a mistake here must not hide where the status lies.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GlanceResolvers {
+    resolvers: OneOrMore,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl Default for OneOrMore {
+    fn default() -> Self {
+        Self::More(Vec::new())
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,11 +115,28 @@ impl Context {
 
     /// Where the status lies. Needs no more of the configuration than its `paths:`, so that readers need no rights.
     pub(super) fn whereabouts(&self) -> Whereabouts {
-        let small = std::fs::metadata(&self.config).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_CONFIG);
-        let text = if small { std::fs::read_to_string(&self.config).ok() } else { None };
-        let glance: Glance = text.and_then(|text| serde_yaml::from_str(&text).ok()).unwrap_or_default();
+        let glance: Glance = self.glance();
         let every = glance.every.and_then(|every| humantime::parse_duration(&every).ok());
         Whereabouts { run: glance.paths.run.unwrap_or_else(|| PathBuf::from(RUN)), every }
+    }
+
+    /// The resolvers that the configuration names; none where there is none or it names none.
+    pub(super) fn resolvers(&self) -> Vec<SocketAddr> {
+        const DNS: u16 = 53;
+        let named = match self.glance::<GlanceResolvers>().resolvers {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        };
+        let place =
+            |text: String| text.parse().or_else(|_| text.parse().map(|it: IpAddr| SocketAddr::new(it, DNS))).ok();
+        named.into_iter().filter_map(place).collect()
+    }
+
+    /// A part of the configuration, as far as it can be read.
+    fn glance<T: DeserializeOwned + Default>(&self) -> T {
+        let small = std::fs::metadata(&self.config).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_CONFIG);
+        let text = if small { std::fs::read_to_string(&self.config).ok() } else { None };
+        text.and_then(|text| serde_yaml::from_str(&text).ok()).unwrap_or_default()
     }
 
     /// The status that the last pass left, if there is one.

@@ -9,7 +9,10 @@ mod check;
 mod config;
 mod context;
 mod daemon;
+mod document;
 mod forget;
+mod grid;
+mod probe;
 mod process;
 mod rehearsal;
 mod renew;
@@ -17,6 +20,7 @@ mod run;
 mod said;
 mod screen;
 mod status;
+mod stores;
 mod supervisor;
 mod verdict;
 mod verify;
@@ -79,6 +83,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, Stop> {
         Command::Why(typed) => status::why(context, &typed.name),
         Command::Plan(typed) => status::plan(context, &typed.names),
         Command::Check(typed) => check::check(context, &typed),
+        Command::Probe(typed) => probe::probe(context, &typed),
         Command::Verify(typed) => verify::verify(context, &typed),
         Command::Config(typed) => match typed.command {
             ConfigCommand::Check => config::check(context),

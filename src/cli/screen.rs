@@ -73,6 +73,13 @@ impl Screen {
         self.data(&format!("{text}\n"))
     }
 
+    /// Writes data as one line of JSON (JSON Lines).
+    pub(super) fn json_line<T: Serialize>(self, data: &T) -> Result<(), Stop> {
+        let text = serde_json::to_string(data);
+        let text = text.map_err(|error| Failure::new(Class::Retry, "internal", "JSON", error.to_string()))?;
+        self.data(&format!("{text}\n"))
+    }
+
     /// Says something. Nobody listening is no failure.
     #[expect(clippy::unused_self, reason = "what may be said where is the screen's business")]
     pub(super) fn say(self, text: &str) {

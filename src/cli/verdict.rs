@@ -1,107 +1,21 @@
-//! A verdict as a page of 80 columns, and as JSON.
+//! A verdict as a page of 80 columns.
 
-use super::screen::Screen;
 use crate::pki::Certificate;
 use crate::probe::chain::{Origin, Step};
-use crate::probe::files::Taken;
 use crate::probe::{Finding, Label, Severity, Verdict};
 use crate::report::{Page, Paint, ago, columns, cut, in_time};
 use crate::types::Timestamp;
-use serde::Serialize;
 
-/// What a probe found. Schema `everleaf.probe/1`.
-#[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
-    schema: &'static str,
-    target: &'a str,
-    verdict: Severity,
-    findings: &'a [Finding],
-    endpoints: [(); 0],
-    files: Vec<File>,
-    chain: Vec<Link>,
-}
-
-/// A file that was read.
-#[derive(Debug, Serialize)]
-struct File {
-    path: String,
-    taken_for: String,
-}
-
-/// A step of the path.
-#[derive(Debug, Serialize)]
-struct Link {
-    origin: &'static str,
-    /// From 1, as presented.
-    position: Option<usize>,
-    store: Option<String>,
-    subject: String,
-    serial: Option<String>,
-    fingerprint: Option<String>,
-    not_before: Option<Timestamp>,
-    not_after: Option<Timestamp>,
-}
-
-impl<'a> Document<'a> {
-    pub(super) fn new(target: &'a str, verdict: &'a Verdict, taken: &[Taken], steps: &[Step]) -> Self {
-        let file = |it: &Taken| File { path: it.path.display().to_string(), taken_for: it.what.clone() };
-        Self {
-            schema: "everleaf.probe/1",
-            target,
-            verdict: verdict.severity(),
-            findings: verdict.findings(),
-            endpoints: [],
-            files: taken.iter().map(file).collect(),
-            chain: steps.iter().map(link).collect(),
-        }
-    }
-}
-
-fn link(step: &Step) -> Link {
-    let certificate = step.certificate.as_ref();
-    let (origin, position, store) = match &step.origin {
-        Origin::Sent(at) => ("sent", Some(at + 1), None),
-        Origin::Foreign(at) => ("untrusted", Some(at + 1), None),
-        Origin::Store(name) => ("store", None, Some(name.clone())),
-        Origin::Missing => ("missing", None, None),
-    };
-    Link {
-        origin,
-        position,
-        store,
-        subject: step.who.clone(),
-        serial: certificate.map(|it| it.serial().to_string()),
-        fingerprint: certificate.map(|it| it.fingerprint().to_string()),
-        not_before: certificate.map(|it| it.validity().start),
-        not_after: certificate.map(|it| it.validity().end),
-    }
-}
-
-/// The verdict line, the findings, the drawing of the chain, and what each file was taken for.
-pub(super) fn page(
-    screen: Screen,
-    target: &str,
-    verdict: &Verdict,
-    taken: &[Taken],
-    steps: &[Step],
-    now: Timestamp,
-) -> String {
-    let mut page = Page::new(screen.width, screen.paint);
-    headline(&mut page, target, verdict);
+/// The verdict line and the findings.
+pub(super) fn opening(page: &mut Page, target: &str, verdict: &Verdict) {
+    headline(page, target, verdict);
     for finding in verdict.findings().iter().filter(|finding| finding.label != Label::Ok) {
         page.gap();
-        told(&mut page, finding);
+        told(page, finding);
     }
-    page.gap();
-    drawing(&mut page, steps, now);
-    page.gap();
-    for file in taken {
-        page.hang(&format!("{}: ", file.path.display()), &file.what);
-    }
-    format!("{}\n", page.finish().trim_end())
 }
 
-fn painted(paint: Paint, severity: Severity, text: &str) -> String {
+pub(super) fn painted(paint: Paint, severity: Severity, text: &str) -> String {
     match severity {
         Severity::Ok => paint.good(text),
         Severity::Info => paint.head(text),
@@ -110,7 +24,7 @@ fn painted(paint: Paint, severity: Severity, text: &str) -> String {
     }
 }
 
-const fn word(severity: Severity) -> &'static str {
+pub(super) const fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Ok => "ok",
         Severity::Info => "info",
@@ -119,7 +33,7 @@ const fn word(severity: Severity) -> &'static str {
     }
 }
 
-fn headline(page: &mut Page, target: &str, verdict: &Verdict) {
+pub(super) fn headline(page: &mut Page, target: &str, verdict: &Verdict) {
     let severity = verdict.severity();
     let head = format!("{:<4}  {}", word(severity), cut(target, page.width().saturating_sub(6)));
     page.line(&painted(page.paint, severity, &head));
@@ -132,6 +46,10 @@ fn told(page: &mut Page, finding: &Finding) {
     let head = format!("{:<4}  {}", word(severity), finding.label.as_str());
     page.line(&painted(page.paint, severity, &head));
     page.hang("      ", finding.label.meaning());
+    if let Some(address) = finding.address {
+        let node = finding.node.as_ref().map_or_else(String::new, |node| format!(" (node {node})"));
+        page.hang("      at:    ", &format!("{address}{node}"));
+    }
     page.hang("      seen:  ", finding.seen.as_str());
     page.hang("      check: ", finding.check.as_str());
 }
@@ -140,7 +58,7 @@ fn told(page: &mut Page, finding: &Finding) {
 const NAME: usize = 24;
 
 /// Who signed whom, the leaf first, each one step further in than what it signed.
-fn drawing(page: &mut Page, steps: &[Step], now: Timestamp) {
+pub(super) fn drawing(page: &mut Page, steps: &[Step], now: Timestamp) {
     let facts: Vec<String> = steps.iter().map(|step| fact(step, now)).collect();
     let widest = facts.iter().map(|fact| columns(fact)).max().unwrap_or(0);
     let room = page.width().saturating_sub(widest + 2).max(NAME);

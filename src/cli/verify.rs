@@ -3,22 +3,19 @@
 use super::Stop;
 use super::args::{Use, Verify};
 use super::context::Context;
+use super::document::Document;
 use super::said;
-use super::verdict::{Document, page};
-use crate::config::spec::{Roots, Usage};
-use crate::pki::{Anchors, RootStore};
-use crate::probe::chain::{Judged, Question, Store, judge};
-use crate::probe::files::{Presented, present};
+use super::stores::stores;
+use super::verdict;
+use crate::config::spec::Usage;
+use crate::probe::chain::{Judged, Question, judge};
+use crate::probe::files::{Presented, Taken, present};
 use crate::probe::{Label, Verdict};
-use crate::types::{Class, Failure};
+use crate::report::Page;
 use crate::wire::now;
-use std::path::Path;
-use std::rc::Rc;
 
 /// Could not judge.
-const UNKNOWN: u8 = 3;
-/// The trust store of the machine.
-const SYSTEM: &str = "system";
+pub(super) const UNKNOWN: u8 = 3;
 
 /// Judges, also when there is nothing to judge: that is an answer of its own.
 pub(super) fn verify(context: &Context, typed: &Verify) -> Result<u8, Stop> {
@@ -43,9 +40,15 @@ pub(super) fn verify(context: &Context, typed: &Verify) -> Result<u8, Stop> {
     let verdict = settled(&presented, &judged);
     let target = typed.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ");
     if screen.json {
-        screen.json(&Document::new(&target, &verdict, &presented.taken, &judged.steps))?;
+        screen.json(&Document::new(&target, &verdict, &judged.steps).files(&presented.taken))?;
     } else {
-        screen.data(&page(screen, &target, &verdict, &presented.taken, &judged.steps, question.now))?;
+        let mut page = Page::new(screen.width, screen.paint);
+        verdict::opening(&mut page, &target, &verdict);
+        page.gap();
+        verdict::drawing(&mut page, &judged.steps, question.now);
+        page.gap();
+        taken(&mut page, &presented.taken);
+        screen.data(&format!("{}\n", page.finish().trim_end()))?;
     }
     Ok(verdict.exit_code())
 }
@@ -55,23 +58,9 @@ fn settled(presented: &Presented, judged: &Judged) -> Verdict {
     Verdict::new(found, || Label::Ok.meaning().to_owned())
 }
 
-/// The trust stores that were asked for; the machine's where none was.
-fn stores(typed: &[std::path::PathBuf]) -> Result<Vec<Store>, Failure> {
-    let system = [Path::new(SYSTEM).to_owned()];
-    let typed = if typed.is_empty() { &system[..] } else { typed };
-    typed.iter().map(|path| store(path)).collect()
-}
-
-fn store(path: &Path) -> Result<Store, Failure> {
-    let advise = |failure: Failure| failure.advise("Install ca-certificates, or name a PEM file of roots with --ca.");
-    if path == Path::new(SYSTEM) {
-        let anchors = Rc::new(Anchors::system().map_err(advise)?);
-        return Ok(Store { name: SYSTEM.to_owned(), anchors, system: true });
+/// What each file was taken for.
+fn taken(page: &mut Page, files: &[Taken]) {
+    for file in files {
+        page.hang(&format!("{}: ", file.path.display()), &file.what);
     }
-    let name = path.display().to_string();
-    if path.exists() && !path.is_file() {
-        return Err(advise(Failure::new(Class::Operator, "roots:unreadable", name, "it is no regular file")));
-    }
-    let anchors = RootStore::default().load(&Roots::File(path.to_owned())).map_err(advise)?;
-    Ok(Store { name, anchors, system: false })
 }

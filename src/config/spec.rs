@@ -420,6 +420,14 @@ pub enum StartTls {
     Smtp,
     /// After IMAP's STARTTLS (RFC 9051).
     Imap,
+    /// After POP3's STLS (RFC 2595 §4).
+    Pop3,
+    /// After PostgreSQL's `SSLRequest`.
+    Postgres,
+    /// After the greeting of MySQL and MariaDB.
+    Mysql,
+    /// After LDAP's extended operation `StartTLS` (RFC 4511 §4.14).
+    Ldap,
 }
 
 /// What counts as confirmed.

@@ -11,6 +11,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -53,6 +54,18 @@ impl Resolver {
             asking(servers, options)?
         };
         Ok(Self { recursive, configured: servers.to_vec() })
+    }
+
+    /// The servers that are asked, for people.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        if !self.configured.is_empty() {
+            return self.configured.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        }
+        let servers = |(config, _): (ResolverConfig, ResolverOpts)| {
+            config.name_servers().iter().map(|server| server.ip.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        read_system_conf().map_or_else(|_| "/etc/resolv.conf".to_owned(), servers)
     }
 
     /// Every A and AAAA of `host`, IPv4 first, at most 64. An address is its own answer; `/etc/hosts` is honoured.
@@ -233,7 +246,8 @@ fn asking(servers: &[SocketAddr], options: ResolverOpts) -> Result<TokioResolver
 
 /// Whether this machine has a route there: connecting a datagram socket sends nothing. Without this, every name server's
 /// IPv6 address would be a laggard on a machine without IPv6.
-fn routed(address: SocketAddr) -> bool {
+#[must_use]
+pub fn routed(address: SocketAddr) -> bool {
     let any: IpAddr = if address.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address)).is_ok()
 }

@@ -14,7 +14,7 @@ use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtensio
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
 /// What is read of a chain.
 pub const MAX_CHAIN_BYTES: usize = 256 * 1024;
@@ -79,6 +79,12 @@ pub(crate) fn not_pem(text: &[u8]) -> String {
         }
         format!("no certificate is in it; it begins with {:?}", Printable::new(&quoted))
     }
+}
+
+/// The names of issuers as TLS asks for them (`CertificateRequest`, DER, RFC 8446 §4.2.4); what is none is left out.
+pub(crate) fn names_of(ders: &[Vec<u8>]) -> Vec<Printable> {
+    let read = |der: &Vec<u8>| X509Name::from_der(der).ok().map(|(_, name)| Printable::new(&name.to_string()));
+    ders.iter().filter_map(read).collect()
 }
 
 /// CA/Browser Forum baseline: RSA keys below this are refused by clients.

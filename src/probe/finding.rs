@@ -39,6 +39,12 @@ impl Finding {
         self
     }
 
+    /// The same with `more` behind what was seen.
+    #[must_use]
+    pub(crate) fn with(&self, more: &str) -> Self {
+        Self { seen: Printable::new(&format!("{}{more}", self.seen.as_str())), ..self.clone() }
+    }
+
     /// Whether it follows from `other`.
     fn follows_from(&self, other: &Self) -> bool {
         let place = |it: &Self| (it.node.clone(), it.address, it.sni.clone());
@@ -83,6 +89,31 @@ impl Verdict {
             findings.push(Finding::new(Label::Ok, well()));
         }
         findings.sort_by_key(|finding| (Reverse(finding.label.severity()), finding.label));
+        Self { findings }
+    }
+
+    /// What was seen alike at several of `all` addresses becomes one finding that names them, or none of them where it is all.
+    #[must_use]
+    pub(crate) fn merged(self, all: usize) -> Self {
+        let mut findings: Vec<Finding> = Vec::with_capacity(self.findings.len());
+        let mut places: Vec<Vec<SocketAddr>> = Vec::with_capacity(self.findings.len());
+        for finding in self.findings {
+            let alike =
+                |it: &Finding| (it.label, &it.seen, &it.check) == (finding.label, &finding.seen, &finding.check);
+            if let Some(at) = findings.iter().position(alike) {
+                places[at].extend(finding.address);
+            } else {
+                places.push(finding.address.into_iter().collect());
+                findings.push(finding);
+            }
+        }
+        for (finding, places) in findings.iter_mut().zip(places).filter(|(_, places)| places.len() > 1) {
+            (finding.address, finding.node) = (None, None);
+            if places.len() < all {
+                let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+                *finding = finding.with(&format!(" (at {})", places.join(", ")));
+            }
+        }
         Self { findings }
     }
 

@@ -3,33 +3,66 @@
 use super::alert;
 use super::dial::{self, Tap};
 use super::label::{Label, Trouble};
+use super::recorder::Recorder;
 use crate::config::spec::StartTls;
 use crate::types::{Failure, KeyFamily};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
-    AlertDescription, CipherSuite, ClientConfig, DigitallySignedStruct, Error, InvalidMessage, PeerIncompatible,
-    SignatureScheme, SupportedCipherSuite,
+    ALL_VERSIONS, AlertDescription, CipherSuite, ClientConfig, CommonState, Error, InvalidMessage, PeerIncompatible,
+    ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// From a connected socket to the end of the handshake, STARTTLS included.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// For saying goodbye, which nothing depends on.
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);
-/// What is kept of a stapled OCSP response; real ones have one to three kilobytes.
-const MAX_STAPLE: usize = 64 * 1024;
+/// In TLS 1.3 a server refuses a client for want of a certificate only after the client's part is done: how long that is waited for.
+const VERDICT_LIMIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether the server goes on instead.
+const VERDICT_TICK: Duration = Duration::from_millis(50);
+/// What is offered to servers that may speak HTTP.
+const WEB: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// What a client offers in one handshake.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    /// Whom it asks for. An address is never sent as SNI (RFC 6066 §3).
+    pub(crate) name: ServerName<'static>,
+    /// What comes before TLS.
+    pub(crate) starttls: StartTls,
+    /// Signatures of this family only.
+    pub(crate) family: Option<KeyFamily>,
+    /// TLS 1.2 only.
+    pub(crate) old: bool,
+    /// The application protocols of the web.
+    pub(crate) web: bool,
+    /// Whether to wait for the server's verdict on a client without a certificate.
+    pub(crate) patient: bool,
+}
+
+/// What client and server agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreed {
+    /// `TLS 1.3`.
+    pub version: String,
+    /// The cipher suite's registered name.
+    pub cipher: String,
+    /// The key exchange group's registered name.
+    pub group: Option<String>,
+    /// The application protocol, when one was chosen.
+    pub alpn: Option<String>,
+}
 
 /// What one handshake showed.
 #[derive(Debug, Clone)]
@@ -42,6 +75,10 @@ pub struct Handshake {
     pub proved: bool,
     /// Whether it asked for a client certificate.
     pub client_certificate_asked: bool,
+    /// Issuers of client certificates that it accepts, as DER names; empty when it named none.
+    pub client_authorities: Vec<Vec<u8>>,
+    /// What was agreed on, when the handshake came to its end.
+    pub agreed: Option<Agreed>,
     /// From the beginning of TLS (or STARTTLS) to the end of the handshake.
     pub took: Duration,
     /// Whether it came to its end.
@@ -49,12 +86,14 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    fn failed(trouble: Trouble) -> Self {
+    pub(super) fn failed(trouble: Trouble) -> Self {
         Self {
             chain: Vec::new(),
             staple: Vec::new(),
             proved: false,
             client_certificate_asked: false,
+            client_authorities: Vec::new(),
+            agreed: None,
             took: Duration::ZERO,
             end: Err(trouble),
         }
@@ -62,91 +101,123 @@ impl Handshake {
 }
 
 /// The client's side, made once: a handshake only clones it.
-pub(super) struct Client {
+pub(crate) struct Client {
     ecdsa: ClientConfig,
     rsa: ClientConfig,
     any: ClientConfig,
+    old: ClientConfig,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Client {
-    /// A client for each key family and one for any.
-    pub(super) fn new() -> Result<Self, Failure> {
+    /// A client for each key family, one for any, and one that speaks TLS 1.2 only.
+    pub(crate) fn new() -> Result<Self, Failure> {
         let provider = aws_lc_rs::default_provider();
         Ok(Self {
-            ecdsa: config(&provider, Some(KeyFamily::Ecdsa))?,
-            rsa: config(&provider, Some(KeyFamily::Rsa))?,
-            any: config(&provider, None)?,
+            ecdsa: config(&provider, Some(KeyFamily::Ecdsa), ALL_VERSIONS)?,
+            rsa: config(&provider, Some(KeyFamily::Rsa), ALL_VERSIONS)?,
+            any: config(&provider, None, ALL_VERSIONS)?,
+            old: config(&provider, None, &[&rustls::version::TLS12])?,
             algorithms: provider.signature_verification_algorithms,
         })
     }
 
-    /// Connects to `address` and shakes hands once, for `family` or any. Bounded in time and bytes; never an error.
-    pub(super) async fn shake(
-        &self,
-        address: SocketAddr,
-        sni: &ServerName<'static>,
-        starttls: StartTls,
-        family: Option<KeyFamily>,
-    ) -> Handshake {
+    /// Connects to `address` and shakes hands once. Bounded in time and bytes; never an error.
+    pub(crate) async fn shake(&self, address: SocketAddr, offer: &Offer) -> Handshake {
         match dial::connect(address).await {
-            Ok(stream) => self.secure(stream, sni, starttls, family).await,
+            Ok(stream) => self.secure(stream, offer).await,
             Err(trouble) => Handshake::failed(trouble),
         }
     }
 
-    async fn secure(
-        &self,
-        stream: TcpStream,
-        sni: &ServerName<'static>,
-        starttls: StartTls,
-        family: Option<KeyFamily>,
-    ) -> Handshake {
-        let recorder = Arc::new(Recorder {
-            family,
-            algorithms: self.algorithms,
-            record: Mutex::new(Handshake { end: Ok(()), ..Handshake::failed(silent()) }),
-        });
-        let mut config = match family {
+    async fn secure(&self, stream: TcpStream, offer: &Offer) -> Handshake {
+        let recorder = Arc::new(Recorder::new(offer.family, self.algorithms));
+        let connector = TlsConnector::from(Arc::new(self.config(offer, &recorder)));
+        let began = Instant::now();
+        let shaking = async {
+            let tap = dial::prepare(stream, offer.starttls).await?;
+            match connector.connect(offer.name.clone(), tap).into_fallible().await {
+                Ok(stream) => Ok((stream, began.elapsed())),
+                Err((error, tap)) => Err(sorted(&error, &tap)),
+            }
+        };
+        let shaken = tokio::time::timeout(HANDSHAKE_LIMIT, shaking).await.unwrap_or_else(|_| Err(silent()));
+        let (agreed, took, end) = match shaken {
+            Ok((mut stream, took)) => {
+                let agreed = Some(agreed(stream.get_ref().1));
+                let wait = offer.patient && recorder.asked();
+                let end = if wait { verdict(&mut stream).await } else { Ok(()) };
+                let _impolite = tokio::time::timeout(CLOSE_LIMIT, stream.shutdown()).await.is_err();
+                (agreed, took, end)
+            }
+            Err(trouble) => (None, began.elapsed(), Err(trouble)),
+        };
+        Handshake { agreed, took, end, ..recorder.take() }
+    }
+
+    fn config(&self, offer: &Offer, recorder: &Arc<Recorder>) -> ClientConfig {
+        let mut config = match offer.family {
+            _ if offer.old => self.old.clone(),
             Some(KeyFamily::Ecdsa) => self.ecdsa.clone(),
             Some(KeyFamily::Rsa) => self.rsa.clone(),
             None => self.any.clone(),
         };
-        config.dangerous().set_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>);
-        config.client_auth_cert_resolver = Arc::clone(&recorder) as Arc<dyn ResolvesClientCert>;
-        let began = Instant::now();
-        let shaking = async {
-            let tap = dial::prepare(stream, starttls).await?;
-            let connector = TlsConnector::from(Arc::new(config));
-            match connector.connect(sni.clone(), tap).into_fallible().await {
-                Ok(mut stream) => {
-                    let took = began.elapsed();
-                    let _impolite = tokio::time::timeout(CLOSE_LIMIT, stream.shutdown()).await.is_err();
-                    Ok(took)
-                }
-                Err((error, tap)) => Err(sorted(&error, &tap)),
-            }
-        };
-        let end = tokio::time::timeout(HANDSHAKE_LIMIT + CLOSE_LIMIT, shaking).await.unwrap_or_else(|_| Err(silent()));
-        let mut handshake = recorder.take();
-        handshake.took = end.as_ref().map_or_else(|_| began.elapsed(), |took| *took);
-        handshake.end = end.map(|_| ());
-        handshake
+        if offer.web {
+            config.alpn_protocols = WEB.map(<[u8]>::to_vec).to_vec();
+        }
+        config.dangerous().set_certificate_verifier(Arc::clone(recorder) as Arc<dyn ServerCertVerifier>);
+        config.client_auth_cert_resolver = Arc::clone(recorder) as Arc<dyn ResolvesClientCert>;
+        config
     }
 }
 
-fn silent() -> Trouble {
+/// Whether a server that asked for a client certificate goes on without one: a session ticket or data says yes, an alert or the
+/// end of the connection no. Silence is no refusal.
+async fn verdict(stream: &mut TlsStream<Tap>) -> Result<(), Trouble> {
+    let until = Instant::now() + VERDICT_LIMIT;
+    while Instant::now() < until && stream.get_ref().1.tls13_tickets_received() == 0 {
+        let mut data = [0; 1];
+        match tokio::time::timeout(VERDICT_TICK, stream.read(&mut data)).await {
+            Err(_) => {}
+            Ok(Ok(0)) => return Err(dial::broken(&io::ErrorKind::UnexpectedEof.into())),
+            Ok(Ok(_)) => break,
+            Ok(Err(error)) => return Err(sorted(&error, stream.get_ref().0)),
+        }
+    }
+    Ok(())
+}
+
+fn agreed(state: &CommonState) -> Agreed {
+    let version = match state.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let name = |suite: SupportedCipherSuite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
+    Agreed {
+        version,
+        cipher: state.negotiated_cipher_suite().map(name).unwrap_or_default(),
+        group: state.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())),
+        alpn: state.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
+    }
+}
+
+pub(super) fn silent() -> Trouble {
     let message = format!("TCP connects, and the handshake is not done within {} s", HANDSHAKE_LIMIT.as_secs());
     Trouble::silent(Label::HandshakeTimeout, message)
 }
 
 /// Classic key exchange: the whole `ClientHello` in one packet, which every server and box in between takes.
-fn config(provider: &CryptoProvider, family: Option<KeyFamily>) -> Result<ClientConfig, Failure> {
+fn config(
+    provider: &CryptoProvider,
+    family: Option<KeyFamily>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ClientConfig, Failure> {
     use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519};
     let mut provider = provider.clone();
     provider.kx_groups = vec![X25519, SECP256R1, SECP384R1];
     provider.cipher_suites.retain(|suite| suits(suite, family));
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions);
     let builder = builder.map_err(|error| {
         let message = format!("the TLS library cannot be set up: {error}");
         Failure::new(crate::types::Class::Operator, "probe:tls", "this program", message)
@@ -168,95 +239,6 @@ fn suits(suite: &SupportedCipherSuite, family: Option<KeyFamily>) -> bool {
     suite.tls13().is_some() || family.is_none_or(|family| (family == KeyFamily::Ecdsa) == ecdsa)
 }
 
-#[derive(Debug)]
-struct Recorder {
-    family: Option<KeyFamily>,
-    algorithms: WebPkiSupportedAlgorithms,
-    record: Mutex<Handshake>,
-}
-
-impl Recorder {
-    fn note(&self, change: impl FnOnce(&mut Handshake)) {
-        change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn take(&self) -> Handshake {
-        let mut taken = Handshake::failed(silent());
-        self.note(|record| std::mem::swap(record, &mut taken));
-        taken
-    }
-
-    fn proved(&self, checked: Result<HandshakeSignatureValid, Error>) -> Result<HandshakeSignatureValid, Error> {
-        self.note(|record| record.proved = checked.is_ok());
-        checked
-    }
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        staple: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let sent = std::iter::once(end_entity).chain(intermediates).map(|sent| sent.clone().into_owned());
-        self.note(|record| {
-            record.chain = sent.collect();
-            record.staple = staple[..staple.len().min(MAX_STAPLE)].to_vec();
-        });
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.proved(verify_tls12_signature(message, certificate, signed, &self.algorithms))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.proved(verify_tls13_signature(message, certificate, signed, &self.algorithms))
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let of = |scheme: &SignatureScheme| match scheme {
-            SignatureScheme::ECDSA_NISTP256_SHA256
-            | SignatureScheme::ECDSA_NISTP384_SHA384
-            | SignatureScheme::ECDSA_NISTP521_SHA512 => Some(KeyFamily::Ecdsa),
-            SignatureScheme::RSA_PKCS1_SHA256
-            | SignatureScheme::RSA_PKCS1_SHA384
-            | SignatureScheme::RSA_PKCS1_SHA512
-            | SignatureScheme::RSA_PSS_SHA256
-            | SignatureScheme::RSA_PSS_SHA384
-            | SignatureScheme::RSA_PSS_SHA512 => Some(KeyFamily::Rsa),
-            _ => None,
-        };
-        let mut schemes = self.algorithms.supported_schemes();
-        schemes.retain(|scheme| self.family.is_none_or(|family| of(scheme) == Some(family)));
-        schemes
-    }
-}
-
-impl ResolvesClientCert for Recorder {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.note(|record| record.client_certificate_asked = true);
-        None
-    }
-
-    fn has_certs(&self) -> bool {
-        false
-    }
-}
-
 /// What a failed handshake was.
 fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
@@ -267,6 +249,7 @@ fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
             let label = match alert {
                 AlertDescription::UnrecognisedName => Label::SniRejected,
                 AlertDescription::ProtocolVersion => Label::ProtocolTooOld,
+                AlertDescription::NoApplicationProtocol => Label::AlpnRejected,
                 _ => Label::HandshakeRefused,
             };
             Trouble::answered(label, format!("the peer sends the fatal alert {}", alert::named(*alert)))
@@ -274,16 +257,16 @@ fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
         Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
             Trouble::answered(Label::ProtocolTooOld, "the peer speaks neither TLS 1.2 nor TLS 1.3")
         }
+        Error::InvalidMessage(
+            InvalidMessage::CertificatePayloadTooLarge | InvalidMessage::HandshakePayloadTooLarge,
+        ) if began_well(&tap.first) => {
+            // rustls reads 64 KiB of certificates, as most clients do.
+            Trouble::answered(Label::CertTooLarge, format!("we end the handshake: {error}; 64 KiB are read"))
+        }
         Error::InvalidMessage(_) if !looks_like_tls(&tap.first) => {
             let text = String::from_utf8_lossy(&tap.first).into_owned();
             Trouble::answered(Label::NotTls, format!("the peer answers with something that is not TLS: {text:?}"))
         }
-        // rustls reads 64 KiB of certificates, as most clients do.
-        Error::InvalidMessage(
-            InvalidMessage::CertificatePayloadTooLarge
-            | InvalidMessage::HandshakePayloadTooLarge
-            | InvalidMessage::MessageTooLarge,
-        ) => Trouble::answered(Label::CertTooLarge, format!("we end the handshake: {error}")),
         other => Trouble::answered(Label::HandshakeRefused, format!("we end the handshake: {other}")),
     }
 }
@@ -291,4 +274,9 @@ fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
 /// A record header: a known content type and the version's first octet (RFC 8446 §5.1).
 fn looks_like_tls(first: &[u8]) -> bool {
     matches!(first, [20..=23, 3, ..])
+}
+
+/// A whole-looking `ServerHello` (RFC 8446 §4.1.3) came first: of what follows, only certificates can be large.
+fn began_well(first: &[u8]) -> bool {
+    matches!(first, [22, 3, _, _, _, 2, 0, _, _, 3, 3, ..])
 }

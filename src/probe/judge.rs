@@ -207,6 +207,8 @@ mod tests {
                 staple: Vec::new(),
                 proved: true,
                 client_certificate_asked: false,
+                client_authorities: Vec::new(),
+                agreed: None,
                 took: Duration::from_millis(5),
                 end: Ok(()),
             }

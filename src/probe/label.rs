@@ -65,6 +65,25 @@ macro_rules! labels {
 }
 
 labels! {
+    // Several addresses of one name.
+    NodeDown "node_down" Fail
+        "One address does not answer, others are fine."
+        "Is the server behind this address running? Take the address out of DNS or the load balancer until it is."
+        explains TcpRefused TcpTimeout Unreachable HandshakeTimeout StarttlsRefused;
+    StaleNode "stale_node" Fail
+        "One address serves an older certificate than the others for the same name."
+        "Was the new certificate copied to this node, and its server reloaded after that?"
+        explains Expired ExpiringSoon;
+    NodeSniBroken "node_sni_broken" Fail
+        "One address answers the name with another certificate, others are fine."
+        "Is the SNI lost in front of this node (a proxy, a health check), or the virtual host missing on it?"
+        explains SniMisroute NameMismatch;
+    NodeChainBroken "node_chain_broken" Fail
+        "One address sends an incomplete or different chain, others are fine."
+        "Copy the fullchain.pem of a good node to this one, and reload its server."
+        explains MissingIntermediate WrongIntermediate ExpiredIntermediate PathClientDependent UntrustedRoot ChainOutOfOrder
+            ExtraInChain Unverifiable;
+
     // Reaching it.
     TcpRefused "tcp_refused" Fail
         "Nothing listens: the connection is refused."
@@ -114,9 +133,13 @@ labels! {
     HandshakeRefused "handshake_refused" Fail
         "A fatal alert that does not tell the cause by itself."
         "Read the server's log for this time.";
+    AlpnRejected "alpn_rejected" Fail
+        "The server knows none of the offered application protocols (alert no application protocol)."
+        "Does the server list h2 or http/1.1 as application protocols?";
     ClientCertRequired "client_cert_required" Fail
         "The server requires a client certificate, and none was given."
-        "Nothing to do when the endpoint is for known clients.";
+        "Nothing to do when the endpoint is for known clients."
+        explains HandshakeRefused ConnClosed ConnReset;
     HandshakeSlow "handshake_slow" Warn
         "The handshake succeeds, but only after several seconds."
         "Is the server overloaded, or does it look up names before it answers?";
@@ -167,6 +190,9 @@ labels! {
     HstsOk "hsts_ok" Ok
         "HSTS is present with at least a year."
         "Nothing to do.";
+    NodePolicyDiffers "node_policy_differs" Warn
+        "The same certificate everywhere, but one address differs in protocol or policy."
+        "Compare the TLS settings of this node with those of another.";
 
     // Files.
     DiskFileMissing "disk_file_missing" Fail
@@ -227,6 +253,10 @@ labels! {
         "An intermediate that the path needs has expired."
         "Does the server load an old chain file? Let it load the fullchain.pem of the last renewal."
         explains Unverifiable;
+    SniMisroute "sni_misroute" Fail
+        "The server answers with another virtual host's or its default certificate."
+        "Is there a virtual host for exactly this name, and does it listen on this address and port?"
+        explains NameMismatch;
     NameMismatch "name_mismatch" Fail
         "The certificate does not cover the asked name."
         "Is another certificate meant for this name? If not, issue one that names it.";
@@ -305,9 +335,18 @@ labels! {
     DiskKeyExposed "disk_key_exposed" Warn
         "The private key's file can be read by everybody on the machine."
         "chmod 600; and since it may have been read, issue with a new key.";
+    FleetMixedCerts "fleet_mixed_certs" Info
+        "Addresses serve different certificates, each valid and current: not an outage."
+        "Nothing to do when each node gets a certificate of its own.";
+    ClientCertOptional "client_cert_optional" Info
+        "The server asks for a client certificate, and works without."
+        "Nothing to do; browsers may ask their users which certificate to send.";
+    SniRequired "sni_required" Info
+        "It works with the name; without SNI the server refuses or serves another certificate."
+        "Nothing to do: only clients of before 2012 send no SNI.";
     Tls13Only "tls13_only" Info
-        "Only TLS 1.3 is offered: older clients cannot connect."
-        "Nothing to do, unless old clients are expected.";
+        "Only TLS 1.3 is offered; older clients cannot connect."
+        "Nothing to do, unless clients without TLS 1.3 must connect.";
     RootIncluded "root_included" Info
         "The self-signed root is sent as well: needless bytes, no failure."
         "Leave the root out.";

@@ -1,7 +1,9 @@
-//! Plain text before TLS: SMTP (RFC 3207) and IMAP (RFC 9051 §6.2.1).
+//! What is said before TLS: SMTP (RFC 3207), IMAP (RFC 9051 §6.2.1) and POP3 (RFC 2595 §4) in text; `binary` has the others.
 //!
 //! Replies are read whole, within bounds, and nothing may follow one before the next command is sent: what a man in the middle
 //! adds to a reply in plain text must not be taken for the server's after the handshake.
+
+mod binary;
 
 use super::label::{Label, Trouble};
 use crate::config::spec::StartTls;
@@ -24,6 +26,10 @@ pub async fn negotiate<S: AsyncRead + AsyncWrite + Unpin>(
         StartTls::No => Ok(()),
         StartTls::Smtp => smtp(stream, own).await,
         StartTls::Imap => imap(stream).await,
+        StartTls::Pop3 => pop3(stream).await,
+        StartTls::Postgres => binary::postgres(stream).await,
+        StartTls::Mysql => binary::mysql(stream).await,
+        StartTls::Ldap => binary::ldap(stream).await,
     }
 }
 
@@ -57,6 +63,15 @@ async fn imap<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), T
         Some(last) if last.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("a1 OK")) => Ok(()),
         _ => Err(refused(format!("STARTTLS is answered {}", quoted(&answer)))),
     }
+}
+
+async fn pop3<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), Trouble> {
+    let greeting = reply(stream, pop3_complete).await?;
+    if !greeting.starts_with("+OK") {
+        return Err(Trouble::silent(Label::StarttlsRefused, format!("the POP3 greeting is {}", quoted(&greeting))));
+    }
+    let answer = ask(stream, "STLS\r\n", pop3_complete).await?;
+    if answer.starts_with("+OK") { Ok(()) } else { Err(refused(format!("STLS is answered {}", quoted(&answer)))) }
 }
 
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
@@ -103,8 +118,13 @@ fn imap_complete(text: &str) -> bool {
     text.ends_with('\n') && lines.next_back().is_some_and(imap_final) && !lines.any(imap_final)
 }
 
+/// One line (RFC 1939 §3).
+fn pop3_complete(text: &str) -> bool {
+    text.ends_with('\n') && text.lines().count() == 1
+}
+
 fn final_line(line: &str) -> bool {
-    smtp_final(line) || imap_final(line)
+    smtp_final(line) || imap_final(line) || pop3_final(line)
 }
 
 fn smtp_final(line: &str) -> bool {
@@ -114,6 +134,10 @@ fn smtp_final(line: &str) -> bool {
 
 fn imap_final(line: &str) -> bool {
     line.get(..3).is_some_and(|tag| tag.eq_ignore_ascii_case("a1 "))
+}
+
+fn pop3_final(line: &str) -> bool {
+    line.starts_with("+OK") || line.starts_with("-ERR")
 }
 
 fn refused(message: String) -> Trouble {
@@ -161,6 +185,7 @@ mod tests {
             Ok(())
         );
         assert_eq!(talk(StartTls::Imap, &["* OK hi\r\n", "* CAPABILITY X\r\na1 OK go\r\n"]), Ok(()));
+        assert_eq!(talk(StartTls::Pop3, &["+OK hi\r\n", "+OK go\r\n"]), Ok(()));
     }
 
     #[test]
@@ -171,6 +196,8 @@ mod tests {
             (StartTls::Smtp, &["220 a\r\n", "250 STARTTLS\r\n", "454 no certificate\r\n"], true, "454"),
             (StartTls::Imap, &["* BYE\r\n"], false, "BYE"),
             (StartTls::Imap, &["* OK\r\n", "a1 BAD no\r\n"], true, "BAD"),
+            (StartTls::Pop3, &["-ERR busy\r\n"], false, "busy"),
+            (StartTls::Pop3, &["+OK\r\n", "-ERR command not permitted\r\n"], true, "not permitted"),
         ] {
             let trouble = talk(kind, script).unwrap_err();
             assert_eq!((trouble.label, trouble.answered), (Label::StarttlsRefused, answered), "{trouble:?}");
@@ -184,6 +211,7 @@ mod tests {
             (StartTls::Smtp, &["220 a\r\n", "250 STARTTLS\r\n", "220 go\r\n250 injected\r\n"][..]),
             (StartTls::Smtp, &["220 a\r\n", "250 STARTTLS\r\n", "220 go\r\ninjected"]),
             (StartTls::Imap, &["* OK\r\n", "a1 OK go\r\n* injected\r\n"]),
+            (StartTls::Pop3, &["+OK\r\n", "+OK go\r\n+OK injected\r\n"]),
         ] {
             assert_eq!(talk(kind, script).unwrap_err().label, Label::StarttlsRefused, "{script:?}");
         }

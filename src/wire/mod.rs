@@ -31,12 +31,14 @@ use crate::net::dns::Resolver;
 use crate::notify::Notifiers;
 use crate::ports::{AccountStore, Ca, Clock, LockError, LockGuard, Pending};
 use crate::probe::TlsProber;
+use crate::probe::survey::Surveyor;
 use crate::solver::Solver;
 use crate::state::StateRoot;
 use crate::types::{Class, Failure, IssuerName, Printable, Timestamp};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -173,6 +175,14 @@ impl Clock for SystemClock {
     fn sleep(&self, span: Duration) -> Pending<'_, ()> {
         Box::pin(tokio::time::sleep(span))
     }
+}
+
+/// What looks at endpoints for people. It asks `resolvers`, or the system's where there are none.
+///
+/// # Errors
+/// When no resolver can be made of them, or the TLS library cannot be set up.
+pub fn surveyor(resolvers: &[SocketAddr]) -> Result<Surveyor, Failure> {
+    Surveyor::new(Rc::new(Resolver::new(resolvers)?), Rc::new(SystemClock))
 }
 
 /// The time, for commands that open no state.

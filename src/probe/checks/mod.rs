@@ -1,15 +1,181 @@
-//! What was seen, judged: one file a concern. Pure: observations go in, findings come out.
+//! What a survey means. Pure: observations go in, findings come out; each file is one concern.
+//!
+//! A check may say all it sees: what follows from another finding at the same address is taken out by [`Verdict::new`], by what
+//! each label says it explains. To add one: a file with `check(&Case) -> Vec<Finding>`, and a line in `found`.
 
+mod certificate;
+mod client;
 pub mod clock;
+mod fleet;
 pub mod hsts;
 pub mod http;
+mod negotiation;
 pub mod offered;
+mod reach;
 pub mod revocation;
+mod sni;
 pub mod staple;
 
-use super::chain::Store;
-use crate::pki::Certificate;
+use super::chain::{Judged, Question, Store, judge};
+use super::finding::{Finding, Verdict};
+use super::handshake::Handshake;
+use super::label::Severity;
+use super::survey::{Sight, Survey};
+use crate::config::spec::Usage;
 use crate::pki::chain::{Link, link};
+use crate::pki::{Certificate, MAX_CERTIFICATES};
+use crate::types::{KeyId, humane};
+use rustls_pki_types::CertificateDer;
+use std::rc::Rc;
+
+/// All checks, in no order that matters.
+fn found(case: &Case<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    found.extend(reach::check(case));
+    found.extend(negotiation::check(case));
+    found.extend(certificate::check(case));
+    found.extend(sni::check(case));
+    found.extend(client::check(case));
+    found.extend(fleet::check(case));
+    found
+}
+
+/// A survey with its certificates read and judged: what checks look at.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// What was asked and when.
+    pub survey: &'a Survey,
+    /// What each address showed.
+    pub views: Vec<View<'a>>,
+}
+
+/// What one address showed, with what its certificates came to.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// What it showed.
+    pub sight: &'a Sight,
+    /// Its certificates and what they are worth; the same for all addresses that sent the same.
+    pub presented: Rc<Presented>,
+    /// The same of its certificate of the other key family, when it has one.
+    pub other: Option<Rc<Presented>>,
+}
+
+/// A list of certificates as sent, judged for the name.
+#[derive(Debug)]
+pub struct Presented {
+    /// As sent.
+    pub sent: Vec<CertificateDer<'static>>,
+    /// Those that can be read, in the same order.
+    pub certificates: Vec<Certificate>,
+    /// Which cannot be read, from 1, and why.
+    pub unreadable: Vec<(usize, String)>,
+    /// What clients say of them.
+    pub judged: Judged,
+}
+
+impl Presented {
+    /// The leaf, when it can be read.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&Certificate> {
+        let readable = self.unreadable.first().is_none_or(|(place, _)| *place > 1);
+        self.certificates.first().filter(|_| readable)
+    }
+
+    /// Whether some client refuses them.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        !self.unreadable.is_empty() || self.judged.findings.iter().any(|it| it.label.severity() == Severity::Fail)
+    }
+}
+
+impl View<'_> {
+    /// The leaf that was shown.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&Certificate> {
+        self.presented.leaf()
+    }
+
+    /// Whether a client without a certificate gets through, or only wants for one, and accepts what it sees.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        self.leaf().is_some()
+            && !self.presented.fails()
+            && (self.sight.telling().end.is_ok() || client::wanted(self.sight))
+    }
+
+    /// A finding seen here.
+    #[must_use]
+    pub fn found(&self, finding: Finding) -> Finding {
+        Finding { address: Some(self.sight.address), node: self.sight.node.clone(), ..finding }
+    }
+}
+
+impl<'a> Case<'a> {
+    /// Reads and judges what `survey` holds: each list of certificates once.
+    #[must_use]
+    pub fn new(survey: &'a Survey) -> Self {
+        let mut known: Vec<Rc<Presented>> = Vec::new();
+        let mut judged = |handshake: &Handshake, pins: &[KeyId]| {
+            if let Some(same) = known.iter().find(|it| it.sent == handshake.chain) {
+                return Rc::clone(same);
+            }
+            let fresh = Rc::new(presented(survey, &handshake.chain, pins));
+            known.push(Rc::clone(&fresh));
+            fresh
+        };
+        let view = |sight: &'a Sight| {
+            let presented = judged(sight.telling(), &survey.query.pins);
+            let other = sight.other_family.as_ref().filter(|it| !it.chain.is_empty() && it.chain != presented.sent);
+            let other = other.map(|it| judged(it, &[]));
+            View { sight, presented, other }
+        };
+        Self { survey, views: survey.sights.iter().map(view).collect() }
+    }
+
+    /// What all checks come to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let query = &self.survey.query;
+        let mut found = found(self);
+        for finding in &mut found {
+            finding.sni = query.sni().cloned();
+            finding.vantage = Some(query.vantage.clone());
+        }
+        Verdict::new(found, || self.well()).merged(self.views.len())
+    }
+
+    /// What is well, where nothing is wrong.
+    fn well(&self) -> String {
+        let now = self.survey.at;
+        let Some(leaf) = self.views.iter().find_map(View::leaf) else { return String::new() };
+        let ends = self.views.iter().filter_map(View::leaf).map(|leaf| leaf.validity().end).min().unwrap_or(now);
+        let spoken = self.views.iter().find_map(|view| view.sight.telling().agreed.as_ref());
+        let spoken = spoken.map_or(String::new(), |agreed| format!(", {}", agreed.version));
+        format!("{} until {ends} ({} left){spoken}", leaf.subject_or_names(), humane(ends.since(now)))
+    }
+}
+
+fn presented(survey: &Survey, sent: &[CertificateDer<'static>], pins: &[KeyId]) -> Presented {
+    let query = &survey.query;
+    let (mut certificates, mut unreadable) = (Vec::new(), Vec::new());
+    for (at, der) in sent.iter().enumerate().take(MAX_CERTIFICATES) {
+        match Certificate::from_der(der) {
+            Ok(certificate) => certificates.push(certificate),
+            Err(why) => unreadable.push((at + 1, why.to_string())),
+        }
+    }
+    let question = Question {
+        names: std::slice::from_ref(&query.name),
+        stores: &query.stores,
+        usage: Usage::Server,
+        now: survey.at,
+        pins,
+        published: false,
+    };
+    let leaf = unreadable.first().is_none_or(|(place, _)| *place > 1);
+    let judged = judge(if leaf { &certificates } else { &[] }, &question);
+    Presented { sent: sent.to_vec(), certificates, unreadable, judged }
+}
 
 /// The certificates that issued `certificate` and are at hand: sent, or trusted.
 fn issuers(certificate: &Certificate, sent: &[Certificate], stores: &[Store]) -> Vec<Certificate> {

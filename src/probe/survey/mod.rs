@@ -1,5 +1,195 @@
-//! Deeper looks at one address: each touches the network, records what it saw, and never decides.
+//! Touches the network and records; never decides. DNS first, then every address beside the others.
 
 pub mod crl;
 pub mod hello;
 pub mod http;
+mod sight;
+
+pub use sight::Sight;
+
+use super::handshake::{Client, Handshake, Offer};
+use super::label::{Label, Trouble};
+use super::resolve;
+use super::target::{Place, Query, Via, server_name};
+use crate::config::spec::StartTls;
+use crate::net::dns::{Resolver, routed};
+use crate::pki::Certificate;
+use crate::ports::Clock;
+use crate::types::{Failure, Identifier, KeyFamily, NodeName, Timestamp};
+use futures_util::future::{OptionFuture, join, join_all, join5};
+use rustls::pki_types::ServerName;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use tokio::sync::Semaphore;
+
+/// Connections at once, over all surveys: well below the usual limit of 1,024 open files.
+const AT_ONCE: usize = 256;
+/// A name that no server can have (RFC 6761 §6.4): it meets the default virtual host, or a refusal.
+const STRANGER: &str = "everleaf-check.invalid";
+/// Ports of services that speak no HTTP: submission, LDAP, DNS, IMAP, POP3, AMQP and MQTT over TLS.
+const NOT_WEB: [u16; 7] = [465, 636, 853, 993, 995, 5671, 8883];
+
+/// Everything that was seen of one target.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// What was asked.
+    pub query: Query,
+    /// When it began.
+    pub at: Timestamp,
+    /// Why there is no address to look at.
+    pub unresolved: Vec<Trouble>,
+    /// What each address showed.
+    pub sights: Vec<Sight>,
+}
+
+/// Looks at targets.
+pub struct Surveyor {
+    resolver: Rc<Resolver>,
+    clock: Rc<dyn Clock>,
+    client: Client,
+    slots: Semaphore,
+}
+
+impl Surveyor {
+    /// A surveyor that resolves hosts with `resolver`. Touches no network.
+    ///
+    /// # Errors
+    /// Code `probe:tls` when the TLS library cannot be set up.
+    pub fn new(resolver: Rc<Resolver>, clock: Rc<dyn Clock>) -> Result<Self, Failure> {
+        Ok(Self { resolver, clock, client: Client::new()?, slots: Semaphore::new(AT_ONCE) })
+    }
+
+    /// Looks at every address of the target. Bounded in time and bytes.
+    ///
+    /// # Errors
+    /// Code `probe:name` when the name cannot be asked for in TLS.
+    pub async fn survey(&self, query: Query) -> Result<Survey, Failure> {
+        let at = self.clock.now();
+        let sni = query.sni().map(server_name).transpose()?;
+        let (addresses, unresolved) = self.addresses(&query).await;
+        let each = addresses.into_iter().map(|(address, node)| self.sight(&query, address, node, sni.as_ref()));
+        let sights = join_all(each).await;
+        Ok(Survey { query, at, unresolved, sights })
+    }
+
+    async fn addresses(&self, query: &Query) -> (Vec<(SocketAddr, Option<NodeName>)>, Vec<Trouble>) {
+        let target = &query.target;
+        let own = [Via { place: Place { host: target.host.clone(), port: None }, node: None }];
+        let vias = if query.connect.is_empty() { &own[..] } else { &query.connect };
+        let mut found: Vec<(SocketAddr, Option<NodeName>)> = Vec::new();
+        let mut unresolved = Vec::new();
+        for (via, looked_up) in vias.iter().zip(join_all(vias.iter().map(|via| self.resolve(&via.place.host))).await) {
+            let port = via.place.port.unwrap_or(target.port);
+            match looked_up {
+                Ok(addresses) => {
+                    let fresh = addresses.into_iter().map(|address| (SocketAddr::new(address, port), via.node.clone()));
+                    let fresh: Vec<_> = fresh.filter(|(it, _)| found.iter().all(|(have, _)| have != it)).collect();
+                    found.extend(fresh);
+                }
+                Err(trouble) => unresolved.push(trouble),
+            }
+        }
+        (found, unresolved)
+    }
+
+    async fn resolve(&self, host: &Identifier) -> Result<Vec<IpAddr>, Trouble> {
+        let name = match host {
+            Identifier::Ip(address) => return Ok(vec![*address]),
+            Identifier::Dns(name) => name,
+        };
+        resolve::addresses(&self.resolver, name).await.map_err(|(label, failure)| {
+            let asked = self.resolver.asked();
+            Trouble::silent(label, format!("{}: {} (asked: {asked})", failure.place, failure.message))
+        })
+    }
+
+    async fn sight(
+        &self,
+        query: &Query,
+        address: SocketAddr,
+        node: Option<NodeName>,
+        sni: Option<&ServerName<'static>>,
+    ) -> Sight {
+        let nobody = ServerName::IpAddress(address.ip().into());
+        let offer = Offer {
+            name: sni.unwrap_or(&nobody).clone(),
+            starttls: query.starttls,
+            family: None,
+            old: false,
+            web: query.starttls == StartTls::No && !NOT_WEB.contains(&address.port()),
+            patient: true,
+        };
+        let mut sight = Sight::new(address, node, self.shake(address, &offer).await);
+        if sight.main.end.as_ref().is_err_and(|trouble| trouble.label == Label::Unreachable) {
+            sight.routed = routed(address);
+        }
+        // Whoever did not answer at all would cost as much time again.
+        if query.quick || sight.main.end.as_ref().is_err_and(|trouble| !trouble.answered) {
+            return sight;
+        }
+        Box::pin(self.deepen(&mut sight, query, &offer)).await;
+        sight
+    }
+
+    async fn shake(&self, address: SocketAddr, offer: &Offer) -> Handshake {
+        // Never closed: an error cannot come.
+        let _slot = self.slots.acquire().await;
+        self.client.shake(address, offer).await
+    }
+
+    /// All further looks at one address, beside each other.
+    async fn deepen(&self, sight: &mut Sight, query: &Query, offer: &Offer) {
+        let address = sight.address;
+        let take = |wanted: bool, offer: Offer| {
+            let look = Box::pin(async move { self.shake(address, &offer).await });
+            OptionFuture::from(wanted.then_some(look))
+        };
+        let brief = Offer { patient: false, ..offer.clone() };
+        let leaf = sight.main.chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
+        let family = leaf.as_ref().and_then(|leaf| leaf.key_kind().family()).map(other);
+        let named = query.sni().is_some();
+        let refused = sight.main.end.is_err() && sight.main.chain.is_empty();
+        let modern = sight.main.agreed.as_ref().is_some_and(|agreed| agreed.version == "TLS 1.3");
+        let bare = take(refused && brief.web, Offer { web: false, ..offer.clone() });
+        let nameless = take(named, Offer { name: ServerName::IpAddress(address.ip().into()), ..brief.clone() });
+        let stranger = ServerName::try_from(STRANGER).ok();
+        let stranger = take(
+            named && stranger.is_some(),
+            Offer { name: stranger.unwrap_or_else(|| brief.name.clone()), ..brief.clone() },
+        );
+        let other_family = take(family.is_some(), Offer { family, ..brief.clone() });
+        let old = take(modern, Offer { old: true, ..brief.clone() });
+        let neighbours = self.neighbours(address, query, leaf.as_ref(), &brief);
+        let looks = join(join5(bare, nameless, stranger, other_family, old), neighbours).await;
+        ((sight.bare, sight.nameless, sight.stranger, sight.other_family, sight.old), sight.neighbours) = looks;
+    }
+
+    /// Asks for names that the certificate's server may have as well, where the certificate is not for the one asked for.
+    async fn neighbours(
+        &self,
+        address: SocketAddr,
+        query: &Query,
+        leaf: Option<&Certificate>,
+        brief: &Offer,
+    ) -> Vec<(Identifier, Handshake)> {
+        let (Some(Identifier::Dns(asked)), Some(leaf)) = (query.sni(), leaf) else { return Vec::new() };
+        if leaf.names().iter().any(|name| name.covers(&query.name)) {
+            return Vec::new();
+        }
+        let own = leaf.names().iter().find(|name| matches!(name, Identifier::Dns(_))).cloned();
+        let near = [format!("www.{asked}"), asked.split_once('.').map(|(_, base)| base.to_owned()).unwrap_or_default()];
+        let near = near.iter().filter_map(|name| name.parse().ok());
+        let looks = own.into_iter().chain(near).filter_map(|name: Identifier| {
+            let offer = Offer { name: server_name(&name).ok()?, ..brief.clone() };
+            Some(Box::pin(async move { (name, self.shake(address, &offer).await) }))
+        });
+        join_all(looks).await
+    }
+}
+
+const fn other(family: KeyFamily) -> KeyFamily {
+    match family {
+        KeyFamily::Ecdsa => KeyFamily::Rsa,
+        KeyFamily::Rsa => KeyFamily::Ecdsa,
+    }
+}

@@ -1,0 +1,163 @@
+//! A verdict as JSON, for probes of endpoints and of files alike.
+
+use crate::probe::chain::{Origin, Step};
+use crate::probe::checks::{Case, Presented, View};
+use crate::probe::files::Taken;
+use crate::probe::{Finding, Severity, Verdict};
+use crate::types::{Identifier, NodeName, Timestamp};
+use serde::Serialize;
+use std::net::SocketAddr;
+
+/// What a probe found. Schema `everleaf.probe/1`.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    schema: &'static str,
+    target: &'a str,
+    verdict: Severity,
+    findings: &'a [Finding],
+    endpoints: Vec<Endpoint<'a>>,
+    files: Vec<File>,
+    chain: Vec<Link>,
+}
+
+/// A file that was read.
+#[derive(Debug, Serialize)]
+struct File {
+    path: String,
+    taken_for: String,
+}
+
+/// A step of the path.
+#[derive(Debug, Serialize)]
+struct Link {
+    origin: &'static str,
+    /// From 1, as presented.
+    position: Option<usize>,
+    store: Option<String>,
+    subject: String,
+    serial: Option<String>,
+    fingerprint: Option<String>,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+}
+
+/// What one address showed.
+#[derive(Debug, Serialize)]
+struct Endpoint<'a> {
+    address: SocketAddr,
+    node: Option<&'a NodeName>,
+    sni: Option<&'a Identifier>,
+    /// Whether a client without a certificate gets through and accepts what it sees.
+    ok: bool,
+    /// Why not, where the handshake did not come to its end.
+    error: Option<Trouble<'a>>,
+    protocol: Option<&'a str>,
+    cipher: Option<&'a str>,
+    group: Option<&'a str>,
+    alpn: Option<&'a str>,
+    /// From the beginning of TLS (or STARTTLS) to the end of the handshake.
+    handshake_ms: u64,
+    client_certificate_asked: bool,
+    certificates: Vec<Sent>,
+    /// Of the other key family, when the address has both.
+    other_certificates: Vec<Sent>,
+}
+
+#[derive(Debug, Serialize)]
+struct Trouble<'a> {
+    label: &'static str,
+    seen: &'a str,
+}
+
+/// A certificate as sent.
+#[derive(Debug, Serialize)]
+struct Sent {
+    subject: String,
+    issuer: String,
+    names: Vec<Identifier>,
+    serial: String,
+    fingerprint: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(target: &'a str, verdict: &'a Verdict, steps: &[Step]) -> Self {
+        Self {
+            schema: "everleaf.probe/1",
+            target,
+            verdict: verdict.severity(),
+            findings: verdict.findings(),
+            endpoints: Vec::new(),
+            files: Vec::new(),
+            chain: steps.iter().map(link).collect(),
+        }
+    }
+
+    /// With the files that were read.
+    pub(super) fn files(self, taken: &[Taken]) -> Self {
+        let file = |it: &Taken| File { path: it.path.display().to_string(), taken_for: it.what.clone() };
+        Self { files: taken.iter().map(file).collect(), ..self }
+    }
+
+    /// With the addresses that were looked at.
+    pub(super) fn endpoints(self, case: &'a Case<'a>) -> Self {
+        let sni = case.survey.query.sni();
+        Self { endpoints: case.views.iter().map(|view| endpoint(view, sni)).collect(), ..self }
+    }
+}
+
+fn endpoint<'a>(view: &'a View<'a>, sni: Option<&'a Identifier>) -> Endpoint<'a> {
+    let sight = view.sight;
+    let telling = sight.telling();
+    let agreed = telling.agreed.as_ref();
+    let error = telling.end.as_ref().err();
+    Endpoint {
+        address: sight.address,
+        node: sight.node.as_ref(),
+        sni,
+        ok: view.is_fine() && error.is_none(),
+        error: error.map(|it| Trouble { label: it.label.as_str(), seen: &it.message }),
+        protocol: agreed.map(|it| it.version.as_str()),
+        cipher: agreed.map(|it| it.cipher.as_str()),
+        group: agreed.and_then(|it| it.group.as_deref()),
+        alpn: agreed.and_then(|it| it.alpn.as_deref()),
+        handshake_ms: u64::try_from(telling.took.as_millis()).unwrap_or(u64::MAX),
+        client_certificate_asked: telling.client_certificate_asked,
+        certificates: sent(&view.presented),
+        other_certificates: view.other.as_ref().map(|it| sent(it)).unwrap_or_default(),
+    }
+}
+
+fn sent(presented: &Presented) -> Vec<Sent> {
+    let one = |it: &crate::pki::Certificate| Sent {
+        subject: it.subject().to_string(),
+        issuer: it.issuer().to_string(),
+        names: it.names().to_vec(),
+        serial: it.serial().to_string(),
+        fingerprint: it.fingerprint().to_string(),
+        not_before: it.validity().start,
+        not_after: it.validity().end,
+    };
+    presented.certificates.iter().map(one).collect()
+}
+
+fn link(step: &Step) -> Link {
+    let certificate = step.certificate.as_ref();
+    let (origin, position, store) = match &step.origin {
+        Origin::Sent(at) => ("sent", Some(at + 1), None),
+        Origin::Foreign(at) => ("untrusted", Some(at + 1), None),
+        Origin::Store(name) => ("store", None, Some(name.clone())),
+        Origin::Missing => ("missing", None, None),
+    };
+    Link {
+        origin,
+        position,
+        store,
+        subject: step.who.clone(),
+        serial: certificate.map(|it| it.serial().to_string()),
+        fingerprint: certificate.map(|it| it.fingerprint().to_string()),
+        not_before: certificate.map(|it| it.validity().start),
+        not_after: certificate.map(|it| it.validity().end),
+    }
+}

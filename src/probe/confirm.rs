@@ -1,0 +1,153 @@
+//! Looks for the confirm step: does each address of an endpoint serve what it should?
+
+use super::handshake::{Client, Offer};
+use super::judge::{self, Bench};
+use super::label::{Label, Trouble};
+use super::resolve;
+use super::target::server_name;
+use crate::config::spec::{Expect, Target};
+use crate::net::dns::Resolver;
+use crate::pki::{Anchors, RootStore};
+use crate::ports::{Clock, Look, Observation, Pending, Prober, Shown};
+use crate::types::{Failure, KeyFamily, Printable};
+use futures_util::future::join_all;
+use rustls::pki_types::ServerName;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// Handshakes under way at once, over all looks: well below the usual limit of 1,024 open files.
+const AT_ONCE: usize = 256;
+
+/// Looks over TLS, from this machine.
+pub struct TlsProber {
+    resolver: Rc<Resolver>,
+    clock: Rc<dyn Clock>,
+    roots: RootStore,
+    client: Client,
+    slots: Semaphore,
+}
+
+impl TlsProber {
+    /// A prober that resolves hosts with `resolver`. Touches no network.
+    ///
+    /// # Errors
+    /// Code `probe:tls` when the TLS library cannot be set up.
+    pub fn new(resolver: Rc<Resolver>, clock: Rc<dyn Clock>) -> Result<Self, Failure> {
+        Ok(Self {
+            resolver,
+            clock,
+            roots: RootStore::default(),
+            client: Client::new()?,
+            slots: Semaphore::new(AT_ONCE),
+        })
+    }
+
+    async fn look(&self, look: &Look<'_>) -> Vec<Observation> {
+        let endpoint = look.endpoint;
+        let place = endpoint.sni.to_string();
+        let prepared = match endpoint.expect {
+            Expect::Leaf => Ok(None),
+            Expect::Valid => self.roots.load(&look.issuer.roots).map(Some),
+        };
+        let (sni, anchors) = match (server_name(&endpoint.sni), prepared) {
+            (Ok(sni), Ok(anchors)) => (sni, anchors),
+            (Err(failure), _) | (_, Err(failure)) => return vec![unreachable(failure)],
+        };
+        match self.addresses(&endpoint.target, &place).await {
+            Ok(addresses) => {
+                let each = addresses.into_iter().map(|it| self.address(look, it, &sni, anchors.as_deref()));
+                join_all(each).await
+            }
+            Err(failure) => vec![unreachable(failure)],
+        }
+    }
+
+    async fn addresses(&self, target: &Target, place: &str) -> Result<Vec<SocketAddr>, Failure> {
+        let (host, port) = match target {
+            Target::Address(address) => return Ok(vec![*address]),
+            Target::Host { host, port } => (host, *port),
+        };
+        let found = resolve::addresses(&self.resolver, host).await.map_err(|(label, failure)| Failure {
+            place: failure.place,
+            details: failure.details,
+            ..Trouble::silent(label, failure.message.as_str()).failure(None, place)
+        })?;
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    }
+
+    /// Fresh handshakes with one address, spread over the span asked for; the first that does not match ends them.
+    async fn address(
+        &self,
+        look: &Look<'_>,
+        address: SocketAddr,
+        sni: &ServerName<'static>,
+        anchors: Option<&Anchors>,
+    ) -> Observation {
+        let rounds = look.handshakes.max(1);
+        let gap = if rounds > 1 { look.over / (rounds - 1) } else { Duration::ZERO };
+        let began = Instant::now();
+        let mut notes: Vec<Printable> = Vec::new();
+        for round in 0..rounds {
+            tokio::time::sleep_until(began + gap * round).await;
+            let (shown, found) = self.once(look, address, sni, anchors).await;
+            notes.extend(found);
+            if shown != Shown::Wanted {
+                return Observation { address: Some(address), shown, matched: round, notes: distinct(notes) };
+            }
+        }
+        Observation { address: Some(address), shown: Shown::Wanted, matched: rounds, notes: distinct(notes) }
+    }
+
+    async fn once(
+        &self,
+        look: &Look<'_>,
+        address: SocketAddr,
+        sni: &ServerName<'static>,
+        anchors: Option<&Anchors>,
+    ) -> (Shown, Vec<Printable>) {
+        let shake = async |family: Option<KeyFamily>| {
+            // Never closed: an error cannot come.
+            let _slot = self.slots.acquire().await;
+            let offer = Offer {
+                name: sni.clone(),
+                starttls: look.endpoint.starttls,
+                family,
+                old: false,
+                web: false,
+                patient: false,
+            };
+            self.client.shake(address, &offer).await
+        };
+        let family = (look.endpoint.expect == Expect::Leaf).then_some(look.family);
+        let handshake = shake(family).await;
+        let bench = Bench { look, address, anchors, now: self.clock.now() };
+        let refused = handshake.end.as_ref().is_err_and(|trouble| trouble.label == Label::HandshakeRefused);
+        if family.is_some() && refused && handshake.chain.is_empty() {
+            // A server that still has only a certificate of the other family refuses: see what it does serve.
+            let again = shake(None).await;
+            if !again.chain.is_empty() {
+                return judge::shown(&again, &bench);
+            }
+        }
+        judge::shown(&handshake, &bench)
+    }
+}
+
+impl Prober for TlsProber {
+    fn observe<'a>(&'a self, look: &'a Look<'a>) -> Pending<'a, Vec<Observation>> {
+        Box::pin(self.look(look))
+    }
+}
+
+fn unreachable(failure: Failure) -> Observation {
+    Observation { address: None, shown: Shown::Unreachable { failure }, matched: 0, notes: Vec::new() }
+}
+
+fn distinct(mut notes: Vec<Printable>) -> Vec<Printable> {
+    notes.sort();
+    notes.dedup();
+    notes
+}

@@ -1,0 +1,57 @@
+//! What one address showed.
+
+use crate::probe::handshake::Handshake;
+use crate::types::{Identifier, NodeName};
+use std::net::SocketAddr;
+
+/// All that one address showed. Each deeper look is one field; it is `None` where it was not taken.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// Where it was looked.
+    pub address: SocketAddr,
+    /// The node behind the address, when the configuration names one.
+    pub node: Option<NodeName>,
+    /// Whether this machine has a route to it at all.
+    pub routed: bool,
+    /// The handshake as an ordinary client would make it.
+    pub main: Handshake,
+    /// The same without application protocols, after a server that knows none of those offered.
+    pub bare: Option<Handshake>,
+    /// Without SNI.
+    pub nameless: Option<Handshake>,
+    /// For a name that nobody can have.
+    pub stranger: Option<Handshake>,
+    /// For names that may be other virtual hosts here, after a certificate that is not for the name.
+    pub neighbours: Vec<(Identifier, Handshake)>,
+    /// For signatures of the other family than the leaf's.
+    pub other_family: Option<Handshake>,
+    /// With TLS 1.2 only, after a handshake with TLS 1.3.
+    pub old: Option<Handshake>,
+}
+
+impl Sight {
+    /// What the handshake showed, and nothing deeper yet.
+    pub(super) fn new(address: SocketAddr, node: Option<NodeName>, main: Handshake) -> Self {
+        Self {
+            address,
+            node,
+            routed: true,
+            main,
+            bare: None,
+            nameless: None,
+            stranger: None,
+            neighbours: Vec::new(),
+            other_family: None,
+            old: None,
+        }
+    }
+
+    /// The handshake that showed the certificate, or the one that should have.
+    #[must_use]
+    pub fn telling(&self) -> &Handshake {
+        match &self.bare {
+            Some(bare) if self.main.chain.is_empty() => bare,
+            _ => &self.main,
+        }
+    }
+}
