@@ -11,12 +11,13 @@ mod talk;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/` and of its directory in `corpus/`.
-pub const TARGETS: [(&str, Target); 26] = [
+pub const TARGETS: [(&str, Target); 27] = [
     ("account", files::account),
     ("ari", ca::ari),
     ("certificate", ca::certificate),
     ("chain", ca::chain),
     ("crl", peer::crl),
+    ("configured", talk::configured),
     ("directory", ca::directory),
     ("hook_answer", talk::hook_answer),
     ("hook_output", talk::hook_output),

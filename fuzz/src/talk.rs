@@ -6,6 +6,7 @@ use everleaf::deploy;
 use everleaf::hook::{Output, Stream};
 use everleaf::probe::checks::http::{Policy, judge};
 use everleaf::probe::checks::{clock, hsts};
+use everleaf::probe::configured::{haproxy, nginx};
 use everleaf::probe::negotiate;
 use everleaf::probe::survey::hello::{Answer, End, Reader};
 use everleaf::probe::survey::http::{Parsed, Reply, Spoken, parse};
@@ -112,4 +113,17 @@ fn answered(bytes: &[u8], piece: usize) -> Answer {
     let mut reader = Reader::default();
     let end = bytes.chunks(piece).find_map(|piece| reader.feed(piece));
     reader.ended(end.unwrap_or(End::Said))
+}
+
+/// A server's configuration, or what it lists as loaded.
+pub(crate) fn configured(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let name = "shop.example.com".parse().expect("a name");
+    let address = "127.0.0.1:443".parse().expect("an address");
+    let found = [nginx::loads(&text, Some(&name), address), haproxy::loads(&text, 443), haproxy::listed(&text)];
+    for loads in found.into_iter().flatten() {
+        assert!(!loads.certificates.is_empty() || !loads.lists.is_empty(), "{loads:?}");
+        assert!(loads.certificates.iter().chain(&loads.keys).all(|path| path.is_absolute()), "{loads:?}");
+    }
+    assert!(haproxy::list(&text).len() <= text.lines().count());
 }

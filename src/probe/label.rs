@@ -201,6 +201,15 @@ labels! {
     DiskFileCorrupt "disk_file_corrupt" Fail
         "The file is empty, cut short, or holds no certificate or key."
         "Was the disk full, or an error page saved? Publish the file again.";
+    ConfigPointsElsewhere "config_points_elsewhere" Fail
+        "The server's own configuration loads other files than the ones published: no renewal will ever reach clients."
+        "Let the server's configuration name the published files themselves, check it, and reload.";
+    ServedOlderThanDisk "served_older_than_disk" Fail
+        "The file on disk is newer than what is served: the server was not reloaded, or did not take it."
+        "Check the server's configuration, reload it, and read its log: a reload that fails keeps the old certificate.";
+    DiskKeyUnreadable "disk_key_unreadable" Fail
+        "The service's user cannot read the key file: the next reload fails."
+        "Give the key to the service's group (chgrp, chmod 640), and let it enter the directories on the way.";
     DiskKeyMismatch "disk_key_mismatch" Fail
         "The private key does not belong to the certificate: servers will not load the pair."
         "Were key and certificate taken from different renewals? Publish both from the same one.";
@@ -332,6 +341,9 @@ labels! {
     ValidityTooLong "validity_too_long" Warn
         "The lifetime is longer than clients accept of new certificates."
         "Issue for a shorter time.";
+    ServedNewerThanDisk "served_newer_than_disk" Warn
+        "What is served is newer than the file on disk: the next reload goes back."
+        "Is this the directory the server reads, or was an old file restored? Publish the newest certificate there.";
     DiskKeyExposed "disk_key_exposed" Warn
         "The private key's file can be read by everybody on the machine."
         "chmod 600; and since it may have been read, issue with a new key.";

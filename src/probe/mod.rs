@@ -6,6 +6,7 @@
 mod alert;
 pub mod chain;
 pub mod checks;
+pub mod configured;
 mod confirm;
 mod dial;
 pub mod files;

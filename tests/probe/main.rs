@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod crl;
+mod disk;
 mod hello;
 mod http;
 #[path = "../rig/mod.rs"]

@@ -2,6 +2,7 @@
 
 use everleaf::config::spec::{Budget, Endpoint, Expect, Issuer, Roots, StartTls, Target};
 use everleaf::net::dns::Resolver;
+use everleaf::pki::Certificate;
 use everleaf::ports::{Clock, Look, Observation, Pending, Prober};
 use everleaf::probe::TlsProber;
 use everleaf::types::{Fingerprint, IssuerName, KeyFamily, Timestamp, sha256};
@@ -57,8 +58,27 @@ impl Ca {
         self.issue_for(name, &KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap())
     }
 
+    /// A leaf whose life of 90 days began so many days ago.
+    pub(crate) fn issue_from(&self, name: &str, days_ago: u64) -> Leaf {
+        self.issue_since(name, &KeyPair::generate().unwrap(), Some(days_ago))
+    }
+
+    /// The same key again, under another serial.
+    pub(crate) fn issue_again(&self, leaf: &Leaf, days_ago: u64) -> Leaf {
+        self.issue_since(&leaf.name, &KeyPair::from_pem(&leaf.key).unwrap(), Some(days_ago))
+    }
+
     fn issue_for(&self, name: &str, key: &KeyPair) -> Leaf {
+        self.issue_since(name, key, None)
+    }
+
+    fn issue_since(&self, name: &str, key: &KeyPair, days_ago: Option<u64>) -> Leaf {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if let Some(days) = days_ago {
+            let begin = SystemTime::now() - Duration::from_secs(86_400 * days);
+            params.not_before = begin.into();
+            params.not_after = (begin + Duration::from_secs(90 * 86_400)).into();
+        }
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
@@ -110,6 +130,12 @@ impl Leaf {
         fs::write(&key, &self.key).unwrap();
         (chain, key)
     }
+}
+
+/// The certificates of a PEM text, read.
+pub(crate) fn certificates(pem: &str) -> Vec<Certificate> {
+    let read = |der: Result<CertificateDer<'_>, _>| Certificate::from_der(&der.unwrap()).unwrap();
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(read).collect()
 }
 
 fn prints(pem: &str) -> Vec<Fingerprint> {

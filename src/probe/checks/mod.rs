@@ -6,6 +6,7 @@
 mod certificate;
 mod client;
 pub mod clock;
+pub mod disk;
 mod fleet;
 pub mod hsts;
 pub mod http;

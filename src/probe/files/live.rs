@@ -11,6 +11,11 @@ const ALWAYS: [&str; 2] = ["fullchain.pem", "privkey.pem"];
 /// What it may hold besides: a link without its file is wrong all the same.
 const SOMETIMES: [&str; 3] = ["bundle.pem", "cert.pem", "chain.pem"];
 
+/// The names of all of them, the chain first.
+pub(super) fn files() -> impl Iterator<Item = &'static str> {
+    ALWAYS.into_iter().chain(SOMETIMES)
+}
+
 /// What the directory at `path` presents: its fullchain.
 ///
 /// # Errors

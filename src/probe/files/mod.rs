@@ -1,8 +1,13 @@
 //! Certificates and keys as files: what each file is, and which list of certificates a server that loads them would present.
 
+mod access;
 mod contents;
+mod disk;
 mod live;
 mod read;
+
+pub use access::Reader;
+pub use disk::{Disk, Elsewhere, Source};
 
 use super::finding::Finding;
 use super::label::Label;
@@ -60,7 +65,8 @@ fn files(paths: &[PathBuf]) -> Result<Presented, Failure> {
     for path in paths {
         pieces.extend(piece(path, &mut presented.findings)?);
     }
-    if pieces.is_empty() {
+    // What is wrong with a file is told even where the others make no certificate.
+    if pieces.iter().all(|piece| piece.contents.certificates.is_empty()) && !presented.findings.is_empty() {
         return Ok(presented);
     }
     let keys: Vec<KeyId> = pieces.iter().flat_map(|piece| piece.contents.known_keys()).collect();
