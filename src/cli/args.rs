@@ -221,6 +221,9 @@ pub(super) struct Probe {
     /// One handshake an address and nothing more
     #[arg(long)]
     pub(super) quick: bool,
+    /// Fetch the CRLs that the certificates point to, and look whether they are revoked
+    #[arg(long)]
+    pub(super) crl: bool,
     /// One line for Nagios and its descendants
     #[arg(long, conflicts_with = "json")]
     pub(super) nagios: bool,

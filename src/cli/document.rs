@@ -1,6 +1,7 @@
 //! A verdict as JSON, for probes of endpoints and of files alike.
 
 use crate::probe::chain::{Origin, Step};
+use crate::probe::checks::revocation::{Looked, Outcome};
 use crate::probe::checks::{Case, Presented, View};
 use crate::probe::files::Taken;
 use crate::probe::{Finding, Severity, Verdict};
@@ -58,9 +59,24 @@ struct Endpoint<'a> {
     /// From the beginning of TLS (or STARTTLS) to the end of the handshake.
     handshake_ms: u64,
     client_certificate_asked: bool,
+    /// Whether an OCSP response was stapled.
+    stapled: bool,
+    /// What the CRLs came to, where they were asked for.
+    crls: Vec<Listed>,
     certificates: Vec<Sent>,
     /// Of the other key family, when the address has both.
     other_certificates: Vec<Sent>,
+}
+
+/// What a CRL said of one certificate.
+#[derive(Debug, Serialize)]
+struct Listed {
+    /// The certificate, from 1, as presented.
+    certificate: usize,
+    url: String,
+    /// Nothing where the list could not be used.
+    revoked: Option<bool>,
+    seen: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,8 +140,23 @@ fn endpoint<'a>(view: &'a View<'a>, sni: Option<&'a Identifier>) -> Endpoint<'a>
         alpn: agreed.and_then(|it| it.alpn.as_deref()),
         handshake_ms: u64::try_from(telling.took.as_millis()).unwrap_or(u64::MAX),
         client_certificate_asked: telling.client_certificate_asked,
+        stapled: !sight.stapled().is_empty(),
+        crls: view.looked.iter().map(listed).collect(),
         certificates: sent(&view.presented),
         other_certificates: view.other.as_ref().map(|it| sent(it)).unwrap_or_default(),
+    }
+}
+
+fn listed(looked: &Looked) -> Listed {
+    Listed {
+        certificate: looked.position + 1,
+        url: looked.url.to_string(),
+        revoked: match looked.outcome {
+            Outcome::Revoked(_) => Some(true),
+            Outcome::NotListed { .. } => Some(false),
+            Outcome::Unusable(_) => None,
+        },
+        seen: looked.outcome.to_string(),
     }
 }
 

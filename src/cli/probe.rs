@@ -77,6 +77,7 @@ fn queries(typed: &Probe) -> Result<Vec<Query>, Failure> {
         stores: Rc::clone(&stores),
         pins: Rc::clone(&pins),
         quick: typed.quick,
+        crl: typed.crl,
         vantage: vantage.clone(),
     };
     let each = |place: &Place| {
@@ -106,6 +107,21 @@ fn told(screen: Screen, survey: &Survey, alone: bool) -> Result<u8, Stop> {
     Ok(verdict.exit_code())
 }
 
+/// What the CRLs came to, where they were asked for; each once.
+fn lists(page: &mut Page, case: &Case<'_>) {
+    let looked = case.views.iter().flat_map(|view| &view.looked);
+    let mut lines: Vec<String> =
+        looked.map(|it| format!("certificate {}, {}: {}", it.position + 1, it.url, it.outcome)).collect();
+    lines.sort();
+    lines.dedup();
+    for line in &lines {
+        page.hang("CRL  ", line);
+    }
+    if !lines.is_empty() {
+        page.gap();
+    }
+}
+
 /// The certificates that are drawn: of the first address that sent any, and one that fails before all others.
 fn drawn<'a>(case: &'a Case<'_>) -> Option<&'a Presented> {
     let shown = || case.views.iter().map(|view| view.presented.as_ref()).filter(|it| !it.judged.steps.is_empty());
@@ -120,6 +136,7 @@ fn page(screen: Screen, target: &str, verdict: &Verdict, case: &Case<'_>, alone:
         verdict::drawing(&mut page, &presented.judged.steps, case.survey.at);
         page.gap();
     }
+    lists(&mut page, case);
     if case.views.len() > 1 {
         grid::grid(&mut page, case);
     }

@@ -298,7 +298,7 @@ labels! {
     WeakKey "weak_key" Fail
         "An RSA key below 2048 bits."
         "Issue with a new key, ECDSA P-256 or RSA of 2048 bits."
-        explains Unverifiable;
+        explains Unverifiable HandshakeRefused;
     WeakSignature "weak_signature" Fail
         "A certificate in the path is signed with SHA-1 or older."
         "Let the CA issue again with SHA-256."

@@ -139,6 +139,8 @@ pub struct Query {
     pub pins: Rc<[KeyId]>,
     /// One handshake an address and nothing more.
     pub quick: bool,
+    /// Whether to fetch the CRLs that the certificates point to.
+    pub crl: bool,
     /// From where it is looked.
     pub vantage: Printable,
 }

@@ -62,14 +62,15 @@ impl Identifier {
         sha256(&[names.into_iter().collect::<Vec<_>>().join(",").as_bytes()])
     }
 
-    /// Whether a certificate with this SAN is good for `asked` (RFC 6125 §6.4.3: a wildcard stands for exactly one label).
+    /// Whether a certificate with this SAN is good for `asked` (RFC 6125 §6.4.3: a wildcard stands for exactly one label). Directly
+    /// below a top-level name no wildcard counts, as OpenSSL, NSS and webpki have it.
     #[must_use]
     pub fn covers(&self, asked: &Self) -> bool {
         match (self, asked) {
             (Self::Dns(have), Self::Dns(want)) if have != want => have
                 .strip_prefix("*.")
                 .zip(want.split_once('.'))
-                .is_some_and(|(base, (label, rest))| label != "*" && base == rest),
+                .is_some_and(|(base, (label, rest))| label != "*" && base == rest && base.contains('.')),
             (have, want) => have == want,
         }
     }
@@ -189,6 +190,7 @@ mod tests {
         for not in ["a.org", "c.b.a.org", "b.x.org"] {
             assert!(!id("*.a.org").covers(&id(not)), "{not}");
         }
+        assert!(!id("*.org").covers(&id("a.org")));
         assert!(id("10.0.0.1").covers(&id("10.0.0.1")));
     }
 }

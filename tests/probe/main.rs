@@ -5,6 +5,7 @@ mod crl;
 mod disk;
 mod hello;
 mod http;
+mod lab;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod support;
@@ -342,17 +343,17 @@ fn every_address_of_a_host_is_looked_at() {
 #[test]
 fn any_valid_certificate_will_do_where_a_cdn_terminates() {
     let (ca, cdn) = (Ca::new("A"), Ca::new("CDN"));
-    let ours = ca.issue("a.test");
+    let ours = ca.issue("a.cdn.test");
     let dir = scratch("probe");
     let roots = dir.path().join("roots.pem");
     std::fs::write(&roots, format!("{}{}", ca.root(), cdn.root())).unwrap();
     let how = How { expect: Expect::Valid, roots: Roots::File(roots), ..How::default() };
     let served = [
-        cdn.issue("a.test"),
-        cdn.issue_rsa("*.test"),
-        Ca::new("Unknown").issue("a.test"),
+        cdn.issue("a.cdn.test"),
+        cdn.issue_rsa("*.cdn.test"),
+        Ca::new("Unknown").issue("a.cdn.test"),
         cdn.issue("b.test"),
-        Leaf { chain: String::new(), ..cdn.issue("a.test") },
+        Leaf { chain: String::new(), ..cdn.issue("a.cdn.test") },
     ];
     let addresses = served.clone().map(|leaf| in_turn(somewhere(), [leaf]));
     let seen = addresses.map(|address| look_how(address, &ours, &how));

@@ -66,6 +66,13 @@ fn hint(leaf: &Certificate, asked: &Identifier) -> &'static str {
             .is_some_and(|base| asked == base || asked.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'))),
         Identifier::Ip(_) => false,
     };
+    let top = |name: &Identifier| match (name, asked.split_once('.')) {
+        (Identifier::Dns(name), Some((_, base))) => !base.contains('.') && name.strip_prefix("*.") == Some(base),
+        _ => false,
+    };
+    if leaf.names().iter().any(top) {
+        return " (no wildcard counts directly below a top-level name)";
+    }
     if leaf.names().iter().any(below) { " (a wildcard stands for exactly one label)" } else { "" }
 }
 

@@ -26,6 +26,7 @@ use crate::config::spec::Usage;
 use crate::pki::chain::{Link, link};
 use crate::pki::{Certificate, MAX_CERTIFICATES};
 use crate::types::{KeyId, humane};
+use revocation::Looked;
 use rustls_pki_types::CertificateDer;
 use std::rc::Rc;
 
@@ -38,6 +39,7 @@ fn found(case: &Case<'_>) -> Vec<Finding> {
     found.extend(sni::check(case));
     found.extend(client::check(case));
     found.extend(fleet::check(case));
+    found.extend(revocation::check(case));
     found
 }
 
@@ -59,6 +61,8 @@ pub struct View<'a> {
     pub presented: Rc<Presented>,
     /// The same of its certificate of the other key family, when it has one.
     pub other: Option<Rc<Presented>>,
+    /// What the CRLs came to that its certificates point to, where they were asked for.
+    pub looked: Vec<Looked>,
 }
 
 /// A list of certificates as sent, judged for the name.
@@ -128,7 +132,8 @@ impl<'a> Case<'a> {
             let presented = judged(sight.telling(), &survey.query.pins);
             let other = sight.other_family.as_ref().filter(|it| !it.chain.is_empty() && it.chain != presented.sent);
             let other = other.map(|it| judged(it, &[]));
-            View { sight, presented, other }
+            let looked = revocation::look(&presented.certificates, &survey.query.stores, &sight.crls, survey.at);
+            View { sight, presented, other, looked }
         };
         Self { survey, views: survey.sights.iter().map(view).collect() }
     }

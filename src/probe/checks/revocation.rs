@@ -1,15 +1,16 @@
 //! The CRLs that the certificates point to: whether they are their issuers' word, and whether a certificate is listed. A list that
 //! cannot be had or used is no finding: clients that look into CRLs at all go on without.
 
-use super::issuers;
+use super::{Case, Presented, issuers, staple};
 use crate::pki::crl::{self, Crl};
 use crate::pki::revocation::Revocation;
 use crate::pki::{Certificate, Unreadable};
-use crate::probe::chain::Store;
+use crate::probe::chain::{Origin, Store};
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
 use crate::probe::survey::crl::Fetched;
 use crate::types::{Printable, Timestamp};
+use std::fmt;
 use std::time::Duration;
 
 /// How far clocks may be apart.
@@ -40,6 +41,51 @@ pub enum Outcome {
     Revoked(Revocation),
     /// It says nothing: why.
     Unusable(Printable),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotListed { made, until: Some(until) } => write!(f, "not listed, from {made} to {until}"),
+            Self::NotListed { made, until: None } => write!(f, "not listed, from {made}"),
+            Self::Revoked(revocation) => write!(f, "{revocation}"),
+            Self::Unusable(why) => write!(f, "not used: {why}"),
+        }
+    }
+}
+
+/// What staples and CRLs say of each address's certificates.
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let query = &case.survey.query;
+    let said = |presented: &Presented, stapled: &[u8], looked: &[Looked]| {
+        if presented.leaf().is_none() {
+            return Vec::new();
+        }
+        let sent = &presented.certificates;
+        let mut found = staple::staple(sent, &query.stores, stapled, case.survey.at);
+        let members = presented.judged.steps.iter().filter_map(|step| match step.origin {
+            Origin::Sent(at) => Some(at),
+            _ => None,
+        });
+        // What the staple has said already is not said again.
+        let told = found.iter().any(|finding| finding.label == Label::Revoked);
+        let members: Vec<usize> = members.filter(|at| !(told && *at == 0)).collect();
+        found.extend(findings(sent, &members, looked));
+        found
+    };
+    let mut found = Vec::new();
+    for view in &case.views {
+        let sight = view.sight;
+        let main = said(&view.presented, sight.stapled(), &view.looked);
+        if let (Some(presented), Some(handshake)) = (&view.other, &sight.other_family) {
+            let looked = look(&presented.certificates, &query.stores, &sight.other_crls, case.survey.at);
+            let other = said(presented, &handshake.staple, &looked);
+            let fresh = other.into_iter().filter(|finding| main.iter().all(|it| it.label != finding.label));
+            found.extend(fresh.map(|finding| view.found(finding)));
+        }
+        found.extend(main.into_iter().map(|finding| view.found(finding)));
+    }
+    found
 }
 
 /// Reads the lists that were fetched for certificates of the list `sent`.

@@ -3,6 +3,7 @@
 pub mod crl;
 pub mod hello;
 pub mod http;
+mod revocation;
 mod sight;
 
 pub use sight::Sight;
@@ -48,6 +49,7 @@ pub struct Surveyor {
     clock: Rc<dyn Clock>,
     client: Client,
     slots: Semaphore,
+    lists: crl::Lists,
 }
 
 impl Surveyor {
@@ -56,7 +58,13 @@ impl Surveyor {
     /// # Errors
     /// Code `probe:tls` when the TLS library cannot be set up.
     pub fn new(resolver: Rc<Resolver>, clock: Rc<dyn Clock>) -> Result<Self, Failure> {
-        Ok(Self { resolver, clock, client: Client::new()?, slots: Semaphore::new(AT_ONCE) })
+        Ok(Self {
+            resolver,
+            clock,
+            client: Client::new()?,
+            slots: Semaphore::new(AT_ONCE),
+            lists: crl::Lists::default(),
+        })
     }
 
     /// Looks at every address of the target. Bounded in time and bytes.
@@ -67,7 +75,11 @@ impl Surveyor {
         let at = self.clock.now();
         let sni = query.sni().map(server_name).transpose()?;
         let (addresses, unresolved) = self.addresses(&query).await;
-        let each = addresses.into_iter().map(|(address, node)| self.sight(&query, address, node, sni.as_ref()));
+        let each = addresses.into_iter().map(async |(address, node)| {
+            let mut sight = self.sight(&query, address, node, sni.as_ref()).await;
+            Box::pin(self.revocation(&mut sight, &query, sni.as_ref())).await;
+            sight
+        });
         let sights = join_all(each).await;
         Ok(Survey { query, at, unresolved, sights })
     }

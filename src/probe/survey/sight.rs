@@ -1,5 +1,6 @@
 //! What one address showed.
 
+use super::crl::Fetched;
 use crate::probe::handshake::Handshake;
 use crate::types::{Identifier, NodeName};
 use std::net::SocketAddr;
@@ -27,6 +28,12 @@ pub struct Sight {
     pub other_family: Option<Handshake>,
     /// With TLS 1.2 only, after a handshake with TLS 1.3.
     pub old: Option<Handshake>,
+    /// Once more a little later, where the leaf demands a staple and none came.
+    pub again: Option<Handshake>,
+    /// The CRLs that the certificates point to, where they were asked for.
+    pub crls: Vec<Fetched>,
+    /// The same for the certificates of the other family.
+    pub other_crls: Vec<Fetched>,
 }
 
 impl Sight {
@@ -43,7 +50,18 @@ impl Sight {
             neighbours: Vec::new(),
             other_family: None,
             old: None,
+            again: None,
+            crls: Vec::new(),
+            other_crls: Vec::new(),
         }
+    }
+
+    /// The stapled OCSP response, of the second look where the first had none; empty where none came.
+    #[must_use]
+    pub fn stapled(&self) -> &[u8] {
+        let telling = self.telling();
+        let later = self.again.as_ref().filter(|again| telling.staple.is_empty() && again.chain == telling.chain);
+        &later.unwrap_or(telling).staple
     }
 
     /// The handshake that showed the certificate, or the one that should have.

@@ -83,6 +83,9 @@ fn names() {
         "{}",
         seen(&deep)
     );
+    let high = asked("a.example", &["*.example"]);
+    holds(&high, &[NameMismatch]);
+    assert!(seen(&high).ends_with("(no wildcard counts directly below a top-level name)"), "{}", seen(&high));
     let address = asked("10.0.0.2", &["a.example"]);
     holds(&address, &[NameMismatch]);
     assert!(seen(&address).contains("as an address"), "{}", seen(&address));
