@@ -11,7 +11,6 @@ mod context;
 mod daemon;
 mod document;
 mod forget;
-mod grid;
 mod probe;
 mod process;
 mod rehearsal;

@@ -73,11 +73,12 @@ impl Screen {
         self.data(&format!("{text}\n"))
     }
 
-    /// Writes data as one line of JSON (JSON Lines).
-    pub(super) fn json_line<T: Serialize>(self, data: &T) -> Result<(), Stop> {
+    /// Data as one line of JSON (JSON Lines), to be written later.
+    #[expect(clippy::unused_self, reason = "how data is written is the screen's business")]
+    pub(super) fn json_text<T: Serialize>(self, data: &T) -> Result<String, Stop> {
         let text = serde_json::to_string(data);
         let text = text.map_err(|error| Failure::new(Class::Retry, "internal", "JSON", error.to_string()))?;
-        self.data(&format!("{text}\n"))
+        Ok(format!("{text}\n"))
     }
 
     /// Says something. Nobody listening is no failure.

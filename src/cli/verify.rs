@@ -15,7 +15,7 @@ use crate::report::Page;
 use crate::wire::now;
 
 /// Could not judge.
-pub(super) const UNKNOWN: u8 = 3;
+const UNKNOWN: u8 = 3;
 
 /// Judges, also when there is nothing to judge: that is an answer of its own.
 pub(super) fn verify(context: &Context, typed: &Verify) -> Result<u8, Stop> {

@@ -153,6 +153,14 @@ impl Query {
     }
 }
 
+impl fmt::Display for Query {
+    /// The target, and the name where it is another.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(f)?;
+        if self.name == self.target.host { Ok(()) } else { write!(f, " ({})", self.name) }
+    }
+}
+
 /// The name to ask for. An address is never sent as SNI (RFC 6066 §3).
 pub(super) fn server_name(sni: &Identifier) -> Result<ServerName<'static>, Failure> {
     let host = match sni {

@@ -24,7 +24,7 @@ pub use exit::{
 pub use line::{LOOKED, doing, happened};
 pub use metrics::metrics;
 pub use page::{Page, Paint, ago, clock, columns, cut, in_time};
-pub use progress::Progress;
+pub use progress::{Count, Progress};
 pub use snapshot::{Looked, certificate};
 pub use status::{
     AimStatus, CertificateStatus, EndpointStatus, GenerationStatus, MilestoneStatus, NextStatus, NodeStatus,

@@ -68,3 +68,51 @@ impl Progress {
         }
     }
 }
+
+/// A line below that counts, for people who watch many alike being done.
+#[derive(Debug)]
+pub struct Count {
+    bar: Option<ProgressBar>,
+}
+
+impl Count {
+    /// For a terminal: of `all`.
+    #[must_use]
+    pub fn terminal(all: usize) -> Self {
+        let bar = ProgressBar::new(all as u64);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(TICK);
+        Self { bar: Some(bar) }
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub const fn quiet() -> Self {
+        Self { bar: None }
+    }
+
+    /// So many are done, and so many of them are bad.
+    pub fn at(&self, done: usize, bad: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+            bar.set_message(if bad > 0 { format!("{bad} FAIL") } else { String::new() });
+        }
+    }
+
+    /// Does what writes to the same terminal, with the line out of its way.
+    pub fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(work),
+            None => work(),
+        }
+    }
+
+    /// Takes the line away.
+    pub fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -35,6 +35,7 @@ use crate::probe::survey::Surveyor;
 use crate::solver::Solver;
 use crate::state::StateRoot;
 use crate::types::{Class, Failure, IssuerName, Printable, Timestamp};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
@@ -182,7 +183,19 @@ impl Clock for SystemClock {
 /// # Errors
 /// When no resolver can be made of them, or the TLS library cannot be set up.
 pub fn surveyor(resolvers: &[SocketAddr]) -> Result<Surveyor, Failure> {
-    Surveyor::new(Rc::new(Resolver::new(resolvers)?), Rc::new(SystemClock))
+    Surveyor::new(Rc::new(Resolver::new(resolvers)?), Rc::new(SystemClock), sockets())
+}
+
+/// How many sockets this process may have open at once, with some files left for everything else. Its limit is raised as far as it
+/// may be: the usual one of 1,024 is for programs that call `select`.
+fn sockets() -> usize {
+    const OTHERS: u64 = 64;
+    const MOST: u64 = 4096;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::from(u8::MAX) };
+    let wanted = hard.min(MOST + OTHERS).max(soft);
+    let raised = soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok();
+    let limit = if raised { wanted } else { soft };
+    usize::try_from(limit.saturating_sub(OTHERS).min(MOST)).unwrap_or(usize::MAX)
 }
 
 /// The time, for commands that open no state.

@@ -20,11 +20,17 @@ use crate::types::{Failure, Identifier, KeyFamily, NodeName, Timestamp};
 use futures_util::future::{OptionFuture, join, join_all, join5};
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Connections at once, over all surveys: well below the usual limit of 1,024 open files.
-const AT_ONCE: usize = 256;
+/// Handshakes that are worked on at once: more would not be done any sooner, and each holds its buffers.
+const BUSY: usize = 128;
+/// After this a peer counts as silent: it is waited for, and no longer keeps others from their turn.
+const BRISK: Duration = Duration::from_millis(300);
+/// What one lookup opens: a socket each for A and AAAA.
+const LOOKUP: u32 = 2;
 /// A name that no server can have (RFC 6761 §6.4): it meets the default virtual host, or a refusal.
 const STRANGER: &str = "everleaf-check.invalid";
 /// Ports of services that speak no HTTP: submission, LDAP, DNS, IMAP, POP3, AMQP and MQTT over TLS.
@@ -48,23 +54,22 @@ pub struct Surveyor {
     resolver: Rc<Resolver>,
     clock: Rc<dyn Clock>,
     client: Client,
-    slots: Semaphore,
+    /// A permit for each socket that may be open.
+    open: Semaphore,
+    busy: Semaphore,
     lists: crl::Lists,
 }
 
 impl Surveyor {
-    /// A surveyor that resolves hosts with `resolver`. Touches no network.
+    /// A surveyor that resolves hosts with `resolver` and has at most `sockets` open at once. Touches no network.
     ///
     /// # Errors
     /// Code `probe:tls` when the TLS library cannot be set up.
-    pub fn new(resolver: Rc<Resolver>, clock: Rc<dyn Clock>) -> Result<Self, Failure> {
-        Ok(Self {
-            resolver,
-            clock,
-            client: Client::new()?,
-            slots: Semaphore::new(AT_ONCE),
-            lists: crl::Lists::default(),
-        })
+    pub fn new(resolver: Rc<Resolver>, clock: Rc<dyn Clock>, sockets: usize) -> Result<Self, Failure> {
+        // A lookup waits for its sockets together, and would wait for ever for more than there are.
+        let open = Semaphore::new(sockets.max(LOOKUP as usize));
+        let (busy, lists) = (Semaphore::new(BUSY), crl::Lists::default());
+        Ok(Self { resolver, clock, client: Client::new()?, open, busy, lists })
     }
 
     /// Looks at every address of the target. Bounded in time and bytes.
@@ -109,6 +114,7 @@ impl Surveyor {
             Identifier::Ip(address) => return Ok(vec![*address]),
             Identifier::Dns(name) => name,
         };
+        let _sockets = self.open.acquire_many(LOOKUP).await;
         resolve::addresses(&self.resolver, name).await.map_err(|(label, failure)| {
             let asked = self.resolver.asked();
             Trouble::silent(label, format!("{}: {} (asked: {asked})", failure.place, failure.message))
@@ -145,8 +151,14 @@ impl Surveyor {
 
     async fn shake(&self, address: SocketAddr, offer: &Offer) -> Handshake {
         // Never closed: an error cannot come.
-        let _slot = self.slots.acquire().await;
-        self.client.shake(address, offer).await
+        let _socket = self.open.acquire().await;
+        let busy = self.busy.acquire().await;
+        let mut shake = pin!(self.client.shake(address, offer));
+        if let Ok(brisk) = tokio::time::timeout(BRISK, &mut shake).await {
+            return brisk;
+        }
+        drop(busy);
+        shake.await
     }
 
     /// All further looks at one address, beside each other.

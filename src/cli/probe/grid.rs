@@ -1,6 +1,6 @@
 //! Several addresses of one name in a grid: what each serves, until when, whether its chain is good, what it speaks.
 
-use super::verdict::painted;
+use crate::cli::verdict::painted;
 use crate::probe::Severity;
 use crate::probe::checks::{Case, View};
 use crate::report::{Page, ago, columns, cut, in_time};

@@ -1,0 +1,178 @@
+//! Which targets are meant: typed, in a file, or in the configuration.
+
+use crate::cli::Stop;
+use crate::cli::args::Probe;
+use crate::cli::context::Context;
+use crate::cli::stores::stores;
+use crate::config::spec::{Certificate, Endpoint, Expect, Roots, Spec, StartTls, Target as Configured};
+use crate::probe::chain::Store;
+use crate::probe::target::{Place, Query, Target, Via};
+use crate::types::{Class, Failure, Identifier, KeyId, Printable};
+use crate::wire;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::rc::Rc;
+
+/// What is read of a file of targets: a hundred thousand of them.
+const MAX_FILE: u64 = 8 * 1024 * 1024;
+/// HTTPS, for a name that only stands for its endpoints.
+const HTTPS: u16 = 443;
+
+/// What is to be looked at.
+pub(super) struct Asked {
+    /// The looks, in the order they were asked for.
+    pub(super) queries: Vec<Query>,
+    /// What could not be understood or read.
+    pub(super) unusable: Vec<Failure>,
+}
+
+/// Everything that was asked for.
+pub(super) fn asked(context: &Context, typed: &Probe) -> Result<Asked, Stop> {
+    let common = match Common::new(typed) {
+        Ok(common) => common,
+        Err(failure) => return Ok(Asked { queries: Vec::new(), unusable: vec![failure] }),
+    };
+    let mut asked = Asked {
+        queries: typed.targets.iter().flat_map(|it| common.queries(typed, it)).collect(),
+        unusable: Vec::new(),
+    };
+    if let Some(path) = &typed.from_file {
+        match lines(path) {
+            Ok(text) => read(&text, path, typed, &common, &mut asked),
+            Err(failure) => asked.unusable.push(failure),
+        }
+    }
+    if typed.all {
+        configured(&context.load()?, typed, &common, &mut asked);
+    }
+    Ok(asked)
+}
+
+/// What all looks share.
+struct Common {
+    starttls: StartTls,
+    stores: Rc<[Store]>,
+    pins: Rc<[KeyId]>,
+    vantage: Printable,
+}
+
+impl Common {
+    fn new(typed: &Probe) -> Result<Self, Failure> {
+        Ok(Self {
+            starttls: typed.starttls.unwrap_or_default(),
+            stores: stores(&typed.stores)?.into(),
+            pins: typed.pins.as_slice().into(),
+            vantage: wire::host(),
+        })
+    }
+
+    /// One look for each name that is to be asked for at `place`.
+    fn queries(&self, typed: &Probe, place: &Place) -> Vec<Query> {
+        let names = if typed.sni.is_empty() { vec![place.host.clone()] } else { typed.sni.clone() };
+        let via = |place: &Place| Via { place: place.clone(), node: None };
+        let query = |name| Query {
+            target: Target::new(place.clone(), self.starttls),
+            connect: typed.connect.iter().map(via).collect(),
+            name,
+            send_name: !typed.no_sni,
+            starttls: self.starttls,
+            stores: Rc::clone(&self.stores),
+            pins: Rc::clone(&self.pins),
+            quick: typed.quick,
+            crl: typed.crl,
+            vantage: self.vantage.clone(),
+        };
+        names.into_iter().map(query).collect()
+    }
+}
+
+fn lines(path: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().take(MAX_FILE + 1).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
+    };
+    let refused = |why: String| Failure::new(Class::Operator, "probe:file", path.to_string_lossy(), why);
+    match read {
+        Ok(count) if count as u64 > MAX_FILE => Err(refused(format!("it is longer than {MAX_FILE} bytes"))
+            .advise("Split the list, and probe its parts one after the other.")),
+        Ok(_) => Ok(text),
+        Err(error) => Err(refused(format!("the list of targets cannot be read: {error}"))
+            .advise("Name a file with one target a line, or - for standard input.")),
+    }
+}
+
+/// One target a line; what follows a `#` is a remark.
+fn read(text: &str, path: &Path, typed: &Probe, common: &Common, asked: &mut Asked) {
+    for (at, line) in text.lines().enumerate() {
+        let target = line.split('#').next().unwrap_or_default().trim();
+        match target.parse::<Place>() {
+            _ if target.is_empty() => {}
+            Ok(place) => asked.queries.extend(common.queries(typed, &place)),
+            Err(why) => {
+                let failure = Failure::new(
+                    Class::Spec,
+                    "probe:target",
+                    format!("{}:{}", path.display(), at + 1),
+                    why.to_string(),
+                );
+                asked.unusable.push(failure.advise("Write HOST, HOST:PORT, IP, IP:PORT or [IPv6]:PORT."));
+            }
+        }
+    }
+}
+
+/// The endpoints of each certificate that ask for the same name in the same way: one fleet.
+fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
+    for certificate in spec.certificates.values() {
+        let stores = match trusted(spec, certificate, typed, common) {
+            Ok(stores) => stores,
+            Err(failure) => {
+                asked.unusable.push(failure);
+                continue;
+            }
+        };
+        let mut fleets: BTreeMap<(&Identifier, StartTls, Expect), Vec<&Endpoint>> = BTreeMap::new();
+        for endpoint in &certificate.endpoints {
+            fleets.entry((&endpoint.sni, endpoint.starttls, endpoint.expect)).or_default().push(endpoint);
+        }
+        for ((name, starttls, _), endpoints) in fleets {
+            let connect: Vec<Via> = endpoints.into_iter().filter_map(via).collect();
+            asked.queries.push(Query {
+                target: Target {
+                    host: name.clone(),
+                    port: connect.first().and_then(|it| it.place.port).unwrap_or(HTTPS),
+                },
+                connect,
+                name: name.clone(),
+                send_name: true,
+                starttls,
+                stores: Rc::clone(&stores),
+                pins: Rc::clone(&common.pins),
+                quick: typed.quick,
+                crl: typed.crl,
+                vantage: common.vantage.clone(),
+            });
+        }
+    }
+}
+
+fn via(endpoint: &Endpoint) -> Option<Via> {
+    let (host, port) = match &endpoint.target {
+        Configured::Address(address) => (Identifier::Ip(address.ip()), address.port()),
+        Configured::Host { host, port } => (host.parse().ok()?, *port),
+    };
+    Some(Via { place: Place { host, port: Some(port) }, node: endpoint.node.clone() })
+}
+
+/// The stores that were named, or what the certificate's issuer ends at.
+fn trusted(spec: &Spec, certificate: &Certificate, typed: &Probe, common: &Common) -> Result<Rc<[Store]>, Failure> {
+    let roots = spec.issuers.get(&certificate.issuer).map(|issuer| &issuer.roots);
+    match roots {
+        Some(Roots::File(path)) if typed.stores.is_empty() => Ok(stores(std::slice::from_ref(path))?.into()),
+        _ => Ok(Rc::clone(&common.stores)),
+    }
+}
