@@ -145,7 +145,9 @@ impl Client {
         let (agreed, took, end) = match shaken {
             Ok((mut stream, took)) => {
                 let agreed = Some(agreed(stream.get_ref().1));
-                let wait = offer.patient && recorder.asked();
+                // In TLS 1.2 the handshake's own end is the verdict.
+                let late = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                let wait = offer.patient && late && recorder.asked();
                 let end = if wait { verdict(&mut stream).await } else { Ok(()) };
                 let _impolite = tokio::time::timeout(CLOSE_LIMIT, stream.shutdown()).await.is_err();
                 (agreed, took, end)

@@ -59,29 +59,28 @@ impl Ca {
     }
 
     /// A leaf whose life of 90 days began so many days ago.
-    pub(crate) fn issue_from(&self, name: &str, days_ago: u64) -> Leaf {
-        self.issue_since(name, &KeyPair::generate().unwrap(), Some(days_ago))
+    pub(crate) fn issue_from(&self, name: &str, days_ago: i64) -> Leaf {
+        self.issue_with(name, &KeyPair::generate().unwrap(), |params| live(params, -days_ago, 90 - days_ago))
     }
 
     /// The same key again, under another serial.
-    pub(crate) fn issue_again(&self, leaf: &Leaf, days_ago: u64) -> Leaf {
-        self.issue_since(&leaf.name, &KeyPair::from_pem(&leaf.key).unwrap(), Some(days_ago))
+    pub(crate) fn issue_again(&self, leaf: &Leaf, days_ago: i64) -> Leaf {
+        let key = KeyPair::from_pem(&leaf.key).unwrap();
+        self.issue_with(&leaf.name, &key, |params| live(params, -days_ago, 90 - days_ago))
     }
 
     fn issue_for(&self, name: &str, key: &KeyPair) -> Leaf {
-        self.issue_since(name, key, None)
+        self.issue_with(name, key, |_| {})
     }
 
-    fn issue_since(&self, name: &str, key: &KeyPair, days_ago: Option<u64>) -> Leaf {
+    /// Valid from yesterday on for ninety days, and then as `change` says.
+    pub(crate) fn issue_with(&self, name: &str, key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        if let Some(days) = days_ago {
-            let begin = SystemTime::now() - Duration::from_secs(86_400 * days);
-            params.not_before = begin.into();
-            params.not_after = (begin + Duration::from_secs(90 * 86_400)).into();
-        }
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
+        live(&mut params, -1, 89);
+        change(&mut params);
         let issuer = rcgen::Issuer::from_params(&self.intermediate.0, &self.intermediate.1);
         let certificate = params.signed_by(key, &issuer).unwrap();
         Leaf {
@@ -92,6 +91,16 @@ impl Ca {
             key: key.serialize_pem(),
         }
     }
+}
+
+/// Has it live from so many days after now to so many.
+pub(crate) fn live(params: &mut CertificateParams, from: i64, to: i64) {
+    const DAY: u64 = 86_400;
+    let day = |days: i64| {
+        let span = Duration::from_secs(DAY * days.unsigned_abs());
+        if days < 0 { SystemTime::now() - span } else { SystemTime::now() + span }
+    };
+    (params.not_before, params.not_after) = (day(from).into(), day(to).into());
 }
 
 fn authority(name: &str) -> CertificateParams {
@@ -265,7 +274,7 @@ pub(crate) fn in_turn<const N: usize>(address: SocketAddr, leaves: [Leaf; N]) ->
     listen(address, move |_, stream| handshake(&config, stream))
 }
 
-fn handshake(config: &Arc<rustls::ServerConfig>, stream: TcpStream) {
+pub(crate) fn handshake(config: &Arc<rustls::ServerConfig>, stream: TcpStream) {
     let session = rustls::ServerConnection::new(Arc::clone(config)).unwrap();
     let mut stream = rustls::StreamOwned::new(session, stream);
     let _ = stream.read(&mut [0; 16]);
@@ -284,7 +293,7 @@ impl ResolvesServerCert for InTurn {
     }
 }
 
-fn tls<const N: usize>(leaves: [Leaf; N]) -> Arc<rustls::ServerConfig> {
+pub(crate) fn tls<const N: usize>(leaves: [Leaf; N]) -> Arc<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let keys = leaves.map(|leaf| {
         let chain = CertificateDer::pem_slice_iter(leaf.fullchain().as_bytes()).map(Result::unwrap).collect();

@@ -12,7 +12,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let apart = |view: &View<'_>| fine.iter().all(|it| it.sight.address != view.sight.address);
-    let odd = case.views.iter().filter(|view| apart(view) && !reach::unrouted(case, view));
+    let odd = case.views.iter().filter(|view| apart(view) && !reach::unmeant(case, view));
     let mut found: Vec<Finding> = odd.filter_map(|view| outlier(case, view, &fine).map(|it| view.found(it))).collect();
     found.extend(generations(case, &fine));
     found.extend(policies(&fine));

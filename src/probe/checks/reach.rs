@@ -24,7 +24,7 @@ fn here(case: &Case<'_>, view: &View<'_>) -> Option<Finding> {
         Ok(()) => return None,
         Err(trouble) => trouble,
     };
-    if unrouted(case, view) {
+    if unmeant(case, view) {
         return None;
     }
     let works_without = view.sight.bare.as_ref().is_some_and(|bare| bare.end.is_ok());
@@ -35,8 +35,12 @@ fn here(case: &Case<'_>, view: &View<'_>) -> Option<Finding> {
     Some(view.found(Finding::new(trouble.label, &trouble.message)))
 }
 
-/// Whether it is this machine that has no IPv6, which says nothing about a name that has other addresses.
-pub(super) fn unrouted(case: &Case<'_>, view: &View<'_>) -> bool {
-    let answered = |view: &View<'_>| view.sight.main.end.as_ref().err().is_none_or(|trouble| trouble.answered);
-    case.survey.query.connect.is_empty() && !view.sight.routed && case.views.iter().any(answered)
+/// Whether an address that does not answer says nothing about a name that has others which do: this machine has no IPv6; or it is the
+/// other loopback address, which `localhost` always has.
+pub(super) fn unmeant(case: &Case<'_>, view: &View<'_>) -> bool {
+    let query = &case.survey.query;
+    let trouble = |view: &View<'_>| view.sight.main.end.as_ref().err().map(|trouble| (trouble.label, trouble.answered));
+    let answers = |view: &View<'_>| trouble(view).is_none_or(|(_, answered)| answered);
+    let own = query.target.host.to_string() == "localhost" && trouble(view) == Some((Label::TcpRefused, false));
+    query.connect.is_empty() && (own || !view.sight.routed) && case.views.iter().any(answers)
 }

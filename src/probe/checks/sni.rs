@@ -30,7 +30,7 @@ fn shown(handshake: &Handshake) -> Option<Certificate> {
 
 /// Without the name it does not work.
 fn required(view: &View<'_>, leaf: &Certificate, asked: &Identifier) -> Option<Finding> {
-    let nameless = view.sight.nameless.as_ref()?;
+    let nameless = view.sight.nameless.as_ref().filter(|_| view.sight.main.agreed.is_some())?;
     let seen = match (shown(nameless), &nameless.end) {
         (Some(other), _) if other.fingerprint() != leaf.fingerprint() && !covers(&other, asked) => {
             format!("without SNI the certificate is for {}", names(&other))
