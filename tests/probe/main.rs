@@ -3,6 +3,7 @@
 
 mod crl;
 mod disk;
+mod endpoints;
 mod hello;
 mod http;
 mod lab;

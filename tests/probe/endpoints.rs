@@ -68,6 +68,7 @@ impl Lab {
             stores: vec![store].into(),
             pins: Vec::new().into(),
             quick: false,
+            crl: false,
             vantage: Printable::new("lab"),
         };
         change(&mut query);
