@@ -203,6 +203,7 @@ pub fn allowed(url: &str, plain: Plain) -> Result<Url, Failure> {
     match parsed.scheme() {
         "https" => {}
         "http" if plain_allowed => {}
+        _ if plain == Plain::Anywhere => return Err(refused("it is neither http nor https")),
         _ => return Err(refused("it is not https")),
     }
     if parsed.host_str().is_none_or(str::is_empty) || !parsed.username().is_empty() || parsed.password().is_some() {

@@ -1,7 +1,8 @@
 //! What a handshake means for the certificate that should be served. Pure: it reads observations and nothing else.
 
+use super::checks::staple::staple;
 use super::handshake::Handshake;
-use super::label::{Label, Trouble};
+use super::label::{Label, Severity, Trouble};
 use crate::config::spec::{Expect, Usage};
 use crate::pki::gate::{Expected, Origin, judge};
 use crate::pki::{Anchors, Certificate};
@@ -49,7 +50,22 @@ pub(super) fn shown(handshake: &Handshake, bench: &Bench<'_>) -> (Shown, Vec<Pri
         Expect::Leaf => complete(&handshake.chain, bench.look.chain, &mut notes),
         Expect::Valid => valid(handshake, bench, &mut notes),
     };
+    if shown == Shown::Wanted {
+        stapled(handshake, bench.now, &mut notes);
+    }
     (shown, notes)
+}
+
+/// What is wrong with the staple. That none is there yet is not: servers fetch theirs when the first client asks.
+fn stapled(handshake: &Handshake, now: Timestamp, notes: &mut Vec<Printable>) {
+    if handshake.staple.is_empty() {
+        return;
+    }
+    let sent: Vec<Certificate> = handshake.chain.iter().filter_map(|it| Certificate::from_der(it).ok()).collect();
+    let found = staple(&sent, &[], &handshake.staple, now);
+    for finding in found.iter().filter(|finding| finding.label.severity() >= Severity::Warn) {
+        note(notes, finding.label, finding.seen.as_str());
+    }
 }
 
 fn note(notes: &mut Vec<Printable>, label: Label, message: &str) {

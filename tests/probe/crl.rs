@@ -48,7 +48,7 @@ fn lists_are_fetched_once_each_from_where_certificates_say() {
     assert!(list(&at("/round")).unwrap_err().starts_with("net:redirects: more than 3"));
     assert!(list(&at("/ftp")).unwrap_err().starts_with("net:redirects: it redirects to ftp://"));
     assert_eq!(list(&at("/none")).unwrap_err(), "crl:status: the server answers with status 404");
-    assert!(list("ldap://127.0.0.1/cn=x").unwrap_err().starts_with("net:url: "));
+    assert!(list("ldap://127.0.0.1/cn=x").unwrap_err().ends_with("it is neither http nor https"));
     assert!(list(&format!("http://{}/a.crl", somewhere())).unwrap_err().starts_with("net:connect: "));
     assert!(fetched(&Lists::default(), &[pointing(&[])]).is_empty());
     // The second place is asked where the first has nothing.

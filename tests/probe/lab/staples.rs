@@ -1,7 +1,10 @@
 //! Stapled OCSP responses, and CRLs.
 
 use super::*;
+use crate::support::{Leaf, listen, look_at};
+use everleaf::ports::Shown;
 use rcgen::{CrlDistributionPoint, CustomExtension, SigningKey as _};
+use std::io::{Read as _, Write as _};
 use std::time::UNIX_EPOCH;
 
 const HOUR: i64 = 3600;
@@ -173,6 +176,68 @@ fn what_is_stapled() {
         demanding.case("demanded, and sent", Some(&of_another), &["staple_ok"]),
         demanding.case("demanded, and ended", Some(&demanding.dated(GOOD, -50, -2)), &["staple_expired"]),
     ]);
+}
+
+/// A responder that answers everybody with `response`.
+fn answering(response: Vec<u8>) -> SocketAddr {
+    listen(somewhere(), move |_, mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let length = response.len();
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nContent-Length: {length}\r\n\r\n");
+        let _ = stream.write_all(&[head.as_bytes(), &response].concat());
+    })
+}
+
+#[test]
+fn a_staple_that_the_first_client_only_asks_for_is_not_missing() {
+    let responder = Responder::below_a_root(must_staple);
+    let from = |responder: SocketAddr| {
+        move |case: &mut Case| {
+            case.directives = format!("ssl_stapling on; ssl_stapling_responder http://{responder}/;");
+        }
+    };
+    hold(&[
+        responder.case("fetched", None, &["staple_ok"]).with(from(answering(responder.response(GOOD, SERIAL)))),
+        responder.case("nobody to ask", None, &["must_staple_missing"]).with(from(somewhere())),
+    ]);
+}
+
+#[test]
+fn every_version_carries_it() {
+    let responder = Responder::below_a_root(|_| {});
+    let staple = responder.response(REVOKED, SERIAL);
+    let speaking = |what, version: &str| {
+        let case = responder.case(what, Some(&staple), &["revoked"]);
+        case.with(|case| case.directives += &format!(" ssl_protocols {version};"))
+    };
+    hold(&[speaking("TLS 1.2", "TLSv1.2"), speaking("TLS 1.3", "TLSv1.3").with(|case| case.labels.push("tls13_only"))]);
+}
+
+#[test]
+fn the_confirm_step_notes_a_staple_that_was_left_over() {
+    let responder = Responder::below_a_root(must_staple);
+    let leaf = Leaf {
+        name: NAME.to_owned(),
+        family: everleaf::types::KeyFamily::Ecdsa,
+        cert: responder.leaf.clone(),
+        chain: responder.authority.pem.clone(),
+        key: responder.key.clone(),
+    };
+    let noted = |staple: Option<&[u8]>| {
+        let case = responder.case("confirmed", staple, &[]);
+        let (chain, key) = leaf.write(responder.dir.path(), "confirmed", &leaf.fullchain());
+        let address = somewhere();
+        let block = Nginx::tls(address, &chain, &key);
+        let _edge = Nginx::start(&block.replacen("return 200", &format!("{} return 200", case.directives), 1), address);
+        let seen = look_at(address, &leaf);
+        assert_eq!(seen.shown, Shown::Wanted);
+        seen.notes.iter().map(|note| note.to_string().split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(noted(Some(&responder.response(GOOD, SERIAL))), [""; 0]);
+    assert_eq!(noted(None), [""; 0]);
+    assert_eq!(noted(Some(&responder.response(GOOD, "7b7b"))), ["staple_wrong"]);
+    assert_eq!(noted(Some(&responder.response(REVOKED, SERIAL))), ["revoked"]);
 }
 
 #[test]
