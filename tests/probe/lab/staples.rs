@@ -209,7 +209,7 @@ fn every_version_carries_it() {
     let staple = responder.response(REVOKED, SERIAL);
     let speaking = |what, version: &str| {
         let case = responder.case(what, Some(&staple), &["revoked"]);
-        case.with(|case| case.directives += &format!(" ssl_protocols {version};"))
+        case.with(|case| case.directives = format!("{} ssl_protocols {version};", case.directives))
     };
     hold(&[speaking("TLS 1.2", "TLSv1.2"), speaking("TLS 1.3", "TLSv1.3").with(|case| case.labels.push("tls13_only"))]);
 }
