@@ -38,7 +38,9 @@ pub(super) fn headline(page: &mut Page, target: &str, verdict: &Verdict) {
     let head = format!("{:<4}  {}", word(severity), cut(target, page.width().saturating_sub(6)));
     page.line(&painted(page.paint, severity, &head));
     let labels = verdict.findings().iter().map(|it| it.label.as_str()).collect::<Vec<_>>().join(", ");
-    page.hang("      ", if severity == Severity::Ok { Label::Ok.meaning() } else { labels.as_str() });
+    let well = verdict.findings().iter().find(|it| it.label == Label::Ok);
+    let well = well.map_or(Label::Ok.meaning(), |it| it.seen.as_str());
+    page.hang("      ", if severity == Severity::Ok { well } else { labels.as_str() });
 }
 
 fn told(page: &mut Page, finding: &Finding) {

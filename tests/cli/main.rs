@@ -7,5 +7,6 @@ mod rig;
 mod desk;
 mod life;
 mod output;
+mod probe;
 mod usage;
 mod verify;
