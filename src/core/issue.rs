@@ -5,7 +5,7 @@ use super::effect::{Effect, Slot};
 use super::event::{Ask, Event};
 use super::hold::{LONGEST_BACKOFF, Trouble, WORTH_TELLING};
 use super::ledger::{Gate, Held, Ledger, Order, Phase};
-use super::plan::{Draft, View, Wake, WakeKind};
+use super::plan::{Draft, Horizon, View, Wake, WakeKind};
 use super::reason::Reason;
 use super::schedule::{self, schedule};
 use crate::ports::NewOrder;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Plans the issue track.
 pub(super) fn issue(view: &View<'_>, draft: &mut Draft) {
-    clean_up(view.ledger(), draft);
+    clean_up(view.ledger(), view.horizon, draft);
     if !view.horizon.issue {
         return;
     }
@@ -26,13 +26,15 @@ pub(super) fn issue(view: &View<'_>, draft: &mut Draft) {
     post(view, draft);
 }
 
-/// Takes down challenges that no open order needs: also after a crash, also for a certificate that is no longer configured.
-pub(super) fn clean_up(ledger: &Ledger, draft: &mut Draft) {
+/// Takes down challenges that no open order needs: also after a crash, also for a certificate that is no longer configured. That
+/// costs no order, so each run tries it anew.
+pub(super) fn clean_up(ledger: &Ledger, horizon: Horizon, draft: &mut Draft) {
     let needed = ledger.order.as_ref().filter(|order| !order.phase.proofs().is_empty()).map(|order| order.attempt);
     let Some((attempt, proofs)) = ledger.left_up.iter().find(|(attempt, _)| Some(**attempt) != needed) else {
         return;
     };
-    if let Some(until) = ledger.cleanup.until(draft.now) {
+    let outlived = horizon.outlives(&ledger.cleanup, draft.now).is_some();
+    if let Some(until) = ledger.cleanup.until(draft.now).filter(|_| !outlived) {
         draft.wake(until, WakeKind::Hold, held("taking challenges down", &ledger.cleanup, draft.now));
         return;
     }

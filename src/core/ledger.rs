@@ -45,7 +45,7 @@ pub struct Ledger {
     pub order: Option<Order>,
     /// Trouble with issuing.
     pub issue: Trouble,
-    /// Whether the last of it came before an order was intended, and so cost nothing.
+    /// Whether the last of it cost nothing: it came before an order was intended, or before the CA heard of that.
     pub unspent: bool,
     /// An order that somebody asked for and whose reply was lost: they are owed another one, though the request is used up.
     pub owed: Option<Attempt>,

@@ -254,9 +254,11 @@ impl Ledger {
             }
             Event::OrderFailed { attempt, failure } => {
                 let order = self.order_in("OrderFailed", *attempt, |_| true)?;
-                if let Some(placed) = order.was_placed(failure).then_some(order.intended_at) {
+                let placed = order.was_placed(failure).then_some(order.intended_at);
+                if let Some(placed) = placed {
                     self.fruitless.add(placed);
                 }
+                self.unspent = placed.is_none();
                 self.order = None;
                 self.issue.attempt(at, failure);
             }

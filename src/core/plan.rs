@@ -23,6 +23,18 @@ pub struct Horizon {
     pub began: Option<Timestamp>,
 }
 
+impl Horizon {
+    /// Since when trouble is outlived by the run that looks at it, or by a clock that was wrong when it was set.
+    pub(super) fn outlives(self, trouble: &Trouble, now: Timestamp) -> Option<Timestamp> {
+        // A hold of the future begins anew whenever it is looked at: it would outlast any run and any daemon.
+        if trouble.hold.is_some_and(|hold| hold.set_at > now) {
+            return Some(self.began.unwrap_or(now));
+        }
+        let hold = trouble.hold.filter(|hold| !hold.demanded)?;
+        self.began.filter(|began| hold.set_at < *began)
+    }
+}
+
 /// One thing to do, and why.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -99,7 +111,7 @@ pub fn plan(spec: &Spec, name: &CertName, facts: &Facts, shared: &Shared, now: T
     let configured = spec.certificates.get(name);
     match configured.and_then(|certificate| Some((certificate, spec.issuers.get(&certificate.issuer)?))) {
         None => {
-            issue::clean_up(&facts.ledger, &mut draft);
+            issue::clean_up(&facts.ledger, horizon, &mut draft);
             upkeep::retire(&facts.ledger, &mut draft);
         }
         Some((certificate, issuer)) => {
@@ -146,14 +158,9 @@ impl<'a> View<'a> {
         self.ledger().newest_accepted().map_or(LONGEST_BACKOFF, |held| held.about.validity.width() / 6)
     }
 
-    /// Since when trouble is outlived by the run that looks at it, or by a clock that was wrong when it was set.
+    /// As [`Horizon::outlives`].
     pub(super) fn outlived(&self, trouble: &Trouble) -> Option<Timestamp> {
-        // A hold of the future begins anew whenever it is looked at: it would outlast any run and any daemon.
-        if trouble.hold.is_some_and(|hold| hold.set_at > self.now) {
-            return Some(self.horizon.began.unwrap_or(self.now));
-        }
-        let hold = trouble.hold.filter(|hold| !hold.demanded)?;
-        self.horizon.began.filter(|began| hold.set_at < *began)
+        self.horizon.outlives(trouble, self.now)
     }
 
     pub(super) fn clock_suspect(&self) -> Option<Reason> {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod disk;
 mod limits;
 mod nodes;
 mod pruning;
@@ -50,6 +51,14 @@ fn key() -> KeyId {
 
 fn request(octet: u8) -> RequestId {
     RequestId::from_random([octet; 16])
+}
+
+/// An answer to a challenge for the one name.
+fn proof() -> Proof {
+    let solver = Solver::Http01(Http01::Webroot("/webroot".into()));
+    let identifier: Identifier = "shop.example.org".parse().expect("name");
+    let (url, token) = ("https://ca.example/challenge".to_owned(), "token".to_owned());
+    Proof { identifier, solver, url, token, key_authorization: "token.thumb".into() }
 }
 
 fn lost() -> Failure {
@@ -416,33 +425,6 @@ fn a_lost_reply_is_tried_again_once_at_once_and_then_with_patience() {
 }
 
 #[test]
-fn what_the_disk_refuses_keeps_the_order_and_is_tried_again_by_the_next_run() {
-    let refused = || Failure::new(Class::Operator, "state:eacces", "/var/lib/everleaf", "permission denied");
-    let mut story = Story::begins();
-    let next_run = |story: &mut Story| {
-        story.later(1);
-        story.horizon.began = Some(story.now);
-    };
-    next_run(&mut story);
-    story.happens(Event::PreparationFailed { failure: refused(), spec_digest: None, settings: None });
-    assert_eq!(story.does(), [], "not twice in one run");
-    next_run(&mut story);
-    assert_eq!(story.does(), [("make_key", Reason::First)]);
-    story.happens(Event::KeyMade { key: key(), algorithm: KeyAlgorithm::EcdsaP256 });
-    let attempt = story.opens(true);
-    story.happens(Event::StepFailed { attempt, failure: refused() });
-    story.decides();
-    assert!(story.facts.ledger.order.is_some(), "the order is no worse for it");
-    assert_eq!(story.does(), []);
-    next_run(&mut story);
-    assert_eq!(names(&story.does()), ["submit_csr"]);
-    // What ended an order cost one: the next run is no reason to spend another.
-    story.happens(Event::OrderFailed { attempt, failure: refused() });
-    next_run(&mut story);
-    assert_eq!(story.does(), []);
-}
-
-#[test]
 fn a_rejected_chain_holds_for_a_day_and_a_person_goes_past_it() {
     let mut story = Story::live();
     story.later(61 * DAY);
@@ -525,10 +507,7 @@ fn an_edit_abandons_the_open_order_without_a_failure() {
 fn challenges_of_a_certificate_that_is_gone_are_taken_down() {
     let mut story = Story::begins();
     let attempt = story.opens(false);
-    let solver = Solver::Http01(Http01::Webroot("/webroot".into()));
-    let identifier: Identifier = "shop.example.org".parse().expect("name");
-    let (url, token) = ("https://ca.example/challenge".to_owned(), "token".to_owned());
-    let proofs = vec![Proof { identifier, solver, url, token, key_authorization: "token.thumb".into() }];
+    let proofs = vec![proof()];
     story.happens(Event::ChallengesOffered { attempt, proofs: proofs.clone() });
     story.happens(Event::ChallengesIntended { attempt, proofs });
     assert!(matches!(story.facts.ledger.order.as_ref().map(|it| &it.phase), Some(Phase::PuttingUp { .. })));

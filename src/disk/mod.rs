@@ -245,6 +245,28 @@ impl Dir {
         self.settle(&temporary, name, durability)
     }
 
+    /// The same, written aside as `temporary`, which is always the same for `name`: what a killed run left there is removed by the
+    /// next one, in a directory that is not ours to sweep.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    pub fn replace_by_way_of(
+        &self,
+        temporary: &str,
+        name: &str,
+        contents: &[u8],
+        attributes: &Attributes,
+        durability: Durability,
+    ) -> Result<(), DiskError> {
+        let written = self.remove(temporary).and_then(|()| self.create(temporary, contents, attributes, durability));
+        if let Err(error) = written {
+            // Best effort: the next try removes it, and the first error says more than a second.
+            let _ = self.remove(temporary);
+            return Err(error);
+        }
+        self.settle(temporary, name, durability)
+    }
+
     /// Makes `name` a link to `target` in one step. What was there must not be a directory.
     ///
     /// # Errors
@@ -413,6 +435,20 @@ impl Dir {
 #[must_use]
 pub fn kind(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Takes a lock, now or not at all; a signal in between is no answer.
+///
+/// # Errors
+/// `EWOULDBLOCK`, or what the file system says.
+pub fn lock_at_once<T: nix::fcntl::Flockable>(mut file: T, how: FlockArg) -> Result<Flock<T>, Errno> {
+    for _ in 0..MAX_INTERRUPTIONS {
+        match Flock::lock(file, how) {
+            Err((returned, Errno::EINTR)) => file = returned,
+            taken => return taken.map_err(|(_, errno)| errno),
+        }
+    }
+    Err(Errno::EINTR)
 }
 
 /// Takes an exclusive lock, trying for three seconds and never blocking: a stopped holder stops nobody else.

@@ -28,18 +28,8 @@ pub fn extra(file: &ExtraFile, files: &Files<'_>) -> Result<Option<Printable>, F
     if holds(&dir, name, &wanted, contents)? {
         return Ok(None);
     }
-    // One temporary name a file: what a killed run left is found and removed here, in a directory that is not ours to sweep.
     let temporary = format!("..everleaf-{name}");
-    let written = dir
-        .remove(&temporary)
-        .and_then(|()| dir.create(&temporary, contents, &wanted, Durability::Synced))
-        .and_then(|()| dir.rename(&temporary, name))
-        .and_then(|()| dir.sync());
-    if let Err(error) = written {
-        // Best effort: the next deploy removes it, and the first error says more than a second.
-        let _ = dir.remove(&temporary);
-        return Err(failed(error));
-    }
+    dir.replace_by_way_of(&temporary, name, contents, &wanted, Durability::Synced).map_err(failed)?;
     let did = if found.is_some() { "replaced" } else { "written" };
     Ok(Some(Printable::new(&format!("{place}: {did}"))))
 }

@@ -3,7 +3,7 @@
 use super::WELL_KNOWN;
 use crate::disk::{Attributes, Dir, DiskError, Durability};
 use crate::ports::Proof;
-use crate::types::{CertName, Failure};
+use crate::types::{CertName, Failure, sha256};
 use nix::errno::Errno;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,10 +25,15 @@ impl Webroots {
     pub(super) fn put_up(&self, name: &CertName, proof: &Proof, root: &Path) -> Result<(), Failure> {
         let directory = challenges(root, true).map_err(|error| explain(&error))?;
         if let Some(directory) = directory {
+            let (token, answer) = (&proof.token, proof.key_authorization.as_bytes());
             // A reader sees all of it or nothing; after a power cut the CA is asked anew, so nothing is synced.
-            directory
-                .replace(&proof.token, proof.key_authorization.as_bytes(), &FILE, Durability::Losable)
-                .map_err(|error| explain(&error))?;
+            let put = directory.replace_by_way_of(&temporary(token), token, answer, &FILE, Durability::Losable);
+            // Another process, for another certificate, may have been quicker with the same answer.
+            if let Err(error) = put
+                && directory.read(token, answer.len()).ok().flatten().as_deref() != Some(answer)
+            {
+                return Err(explain(&error));
+            }
         }
         self.owners.borrow_mut().entry((root.to_owned(), proof.token.clone())).or_default().insert(name.clone());
         Ok(())
@@ -46,10 +51,18 @@ impl Webroots {
         }
         owners.remove(&key);
         match challenges(root, false).map_err(|error| explain(&error))? {
-            Some(directory) => directory.remove(&proof.token).map_err(|error| explain(&error)),
+            Some(directory) => directory
+                .remove(&temporary(&proof.token))
+                .and_then(|()| directory.remove(&proof.token))
+                .map_err(|error| explain(&error)),
             None => Ok(()),
         }
     }
+}
+
+/// What an answer is called until all of it is there. A token may be as long as a name may be.
+fn temporary(token: &str) -> String {
+    format!("..everleaf-{}", sha256(&[token.as_bytes()]))
 }
 
 /// The directory of the answers; `None` when it is missing and not to be made.
@@ -152,8 +165,10 @@ mod tests {
     fn what_a_crashed_run_left_is_removed_and_a_missing_webroot_is_clean() {
         let root = tempfile::tempdir().unwrap();
         Webroots::default().put_up(&cert("one"), &proof("token", root.path()), root.path()).unwrap();
+        let directory = root.path().join(".well-known/acme-challenge");
+        fs::write(directory.join(temporary("token")), "half of").unwrap();
         Webroots::default().take_down(&cert("one"), &proof("token", root.path()), root.path()).unwrap();
-        assert!(!root.path().join(".well-known/acme-challenge/token").exists());
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
         let gone = root.path().join("gone");
         Webroots::default().take_down(&cert("one"), &proof("token", &gone), &gone).unwrap();
         let failure = Webroots::default().put_up(&cert("one"), &proof("token", &gone), &gone).unwrap_err();

@@ -4,7 +4,7 @@
 //! and a stranger must not be able to stop renewals.
 
 use super::{StateRoot, failed, owned_by_us};
-use crate::disk::{Attributes, Dir, DiskError, Durability, lock_patiently};
+use crate::disk::{Attributes, Dir, DiskError, Durability, lock_at_once, lock_patiently};
 use crate::ports::{Holder, LockError, LockGuard, Locks};
 use crate::types::{CertName, Failure, Printable};
 use nix::errno::Errno;
@@ -23,8 +23,7 @@ impl LockGuard for Held {}
 impl Locks for StateRoot {
     fn try_lock(&self, name: &CertName) -> Result<Box<dyn LockGuard>, LockError> {
         let dir = self.lock_dir().map_err(LockError::Failed)?;
-        let at_once = |file| Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno);
-        let held = self.hold(&dir, name.as_str(), at_once)?;
+        let held = self.hold(&dir, name.as_str(), |file| lock_at_once(file, FlockArg::LockExclusiveNonblock))?;
         self.sweep(name);
         Ok(held)
     }
@@ -43,8 +42,8 @@ impl StateRoot {
     /// Whether a daemon has its lock.
     pub fn has_daemon(&self) -> bool {
         let file = self.root.file(&format!("{DAEMON}.lock"), OFlag::O_RDWR);
-        let free = |file| Flock::lock(file, FlockArg::LockSharedNonblock);
-        file.is_ok_and(|file| matches!(free(file), Err((_, Errno::EWOULDBLOCK))))
+        let free = |file| lock_at_once(file, FlockArg::LockSharedNonblock);
+        file.is_ok_and(|file| matches!(free(file), Err(Errno::EWOULDBLOCK)))
     }
 
     fn lock_dir(&self) -> Result<Dir, Failure> {
