@@ -147,13 +147,14 @@ struct Subject<'a> {
     path: &'a str,
 }
 
-/// The paths that strace finds a call by.
+/// The paths that strace finds a call by; what a link is to point to is none.
 fn subjects(line: &str) -> Vec<Subject<'_>> {
+    let target = usize::from(line.starts_with("symlink"));
     let found = NAMED.captures_iter(arguments(line)).filter_map(|found| {
         let open = found.get(1).is_some();
         found.get(1).or_else(|| found.get(2)).map(|path| Subject { open, path: path.as_str() })
     });
-    found.collect()
+    found.skip(target).collect()
 }
 
 /// That which is the same in every run and says most: a file's own name before the directory that it is in.

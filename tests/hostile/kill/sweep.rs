@@ -118,8 +118,10 @@ impl Sweep {
         let call = met.clone().unwrap_or_else(|| "another call".to_owned());
         let tell = |why: &str| format!("{blow} (met: {call}): {why}\n    it said: {}", said.trim_end());
         let stands = before.stands(shop).and_then(|()| match (blow.kind, output.status.code()) {
-            // Where something was said, it may be that there is no status to look at.
-            (_, Some(0)) if said.is_empty() => before.done(shop).map_err(|why| format!("exit 0, but {why}")),
+            // Where something was said, it may be that there is no status to look at; an interrupted call is nothing to speak of.
+            (kind, Some(0)) if said.is_empty() || (kind == Kind::Error("EINTR") && met.is_some()) => {
+                before.done(shop).map_err(|why| format!("exit 0, but {why}"))
+            }
             (Kind::Error("EINTR"), code) if met.is_some() => Err(format!("an interrupted call ended it: {code:?}")),
             (Kind::Error(_), Some(_)) if said.is_empty() => Err("it failed without a word".to_owned()),
             _ => Ok(()),
