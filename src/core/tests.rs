@@ -244,14 +244,19 @@ impl Story {
     }
 
     /// From an order that is due to its accepted certificate.
-    fn issues(&mut self, number: u32) -> GenId {
+    fn downloads(&mut self, number: u32) -> Attempt {
         let attempt = self.opens(true);
         for event in [Event::CsrIntended { attempt }, Event::CsrSubmitted { attempt }, Event::OrderValid { attempt }] {
             self.happens(event);
         }
         let about = self.about(number);
-        let generation = about.generation;
         self.happens(Event::ChainStaged { attempt, about });
+        attempt
+    }
+
+    fn issues(&mut self, number: u32) -> GenId {
+        self.downloads(number);
+        let generation = self.about(number).generation;
         let epoch = self.facts.ledger.epoch.next();
         self.happens(Event::Accepted { generation, epoch, notes: Vec::new() });
         generation

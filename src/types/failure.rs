@@ -79,15 +79,15 @@ impl Failure {
         self
     }
 
-    /// Whether this machine's files refused (`state:eacces`, `publish:enospc`) or are gone (`key:`, `generation:`, `account:`). Whatever the
-    /// class, what was to be done is no worse for it, and whoever mends a disk tells nobody.
+    /// Whether this machine's files refused (`state:eacces`, `publish:enospc`) or are gone (`key:`, `generation:`, `account:`, `roots:`).
+    /// Whatever the class, what was to be done is no worse for it, and whoever mends a disk tells nobody.
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
         // Errors of system calls, and they alone, begin with an E; an epoch is none.
         let errno = |rest: &str| rest.starts_with('e') && rest != "epoch";
         let refused =
             ["state:", "publish:", "solver:"].into_iter().any(|area| self.code.strip_prefix(area).is_some_and(errno));
-        refused || ["account:", "key:", "generation:"].into_iter().any(|area| self.code.starts_with(area))
+        refused || ["account:", "key:", "generation:", "roots:"].into_iter().any(|area| self.code.starts_with(area))
     }
 
     /// Whether it is this machine, its files or its clock, that somebody has to mend: every run looks whether that was done.

@@ -68,3 +68,17 @@ fn each_run_tries_to_take_challenges_down() {
     story.spec.certificates.clear();
     assert_eq!(names(&story.does())[0], "take_down", "also when nobody wants it any more");
 }
+
+/// What a CA handed out is judged by roots that lie here: a file that could not be read for a moment costs no certificate.
+#[test]
+fn roots_that_cannot_be_read_are_read_by_the_next_run() {
+    let mut story = Story::begins();
+    next_run(&mut story);
+    let attempt = story.downloads(1);
+    let failure = Failure::new(Class::Spec, "roots:unreadable", "/etc/roots.pem", "permission denied");
+    story.happens(Event::StepFailed { attempt, failure });
+    story.decides();
+    assert_eq!(story.does(), [], "not twice in one run");
+    next_run(&mut story);
+    assert_eq!(names(&story.does()), ["judge"]);
+}
