@@ -253,3 +253,30 @@ fn weak_cryptography() {
         case(3, "an RSA key of 3072 bits", &[]),
     ]);
 }
+
+#[test]
+fn each_of_two_certificates_is_judged() {
+    let world = World::new();
+    let dir = scratch("families");
+    let both = |what, labels: &[&'static str], change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = server(&[NAME]);
+        change(&mut params);
+        let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let chain = [world.lower.sign(&params, &key), world.lower.pem.clone(), world.upper.pem.clone()].concat();
+        let file = |kind: &str, text: &str| {
+            let path = dir.path().join(format!("{what}.{kind}"));
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let (chain, key) = (file("pem", &chain), file("key", &key.serialize_pem()));
+        world.whole(what, labels, |_| {}).with(|case| {
+            case.directives = format!("ssl_certificate {chain}; ssl_certificate_key {key};");
+        })
+    };
+    // openssl and curl get the other one.
+    hold(&[
+        both("good", &[], &|_| {}),
+        both("ended", &["expired"], &|params| span(params, -90, -1)),
+        both("named", &["name_mismatch"], &|params| params.subject_alt_names = server(&["a.test"]).subject_alt_names),
+    ]);
+}

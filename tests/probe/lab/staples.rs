@@ -178,6 +178,30 @@ fn what_is_stapled() {
     ]);
 }
 
+#[test]
+fn two_defects_at_once_are_two_findings() {
+    let over = |params: &mut CertificateParams| {
+        must_staple(params);
+        span(params, -90, -1);
+    };
+    let (ended, demanding) = (Responder::below_a_root(over), Responder::below_a_root(must_staple));
+    let other = Responder::below_a_root(|params| params.subject_alt_names = server(&["other.test"]).subject_alt_names);
+    let (stale, foreign) = (other.dated(GOOD, -50, -2), demanding.response(GOOD, "7b7b"));
+    let alone = |case: &mut Case| case.sent.clone_from(&demanding.leaf);
+    let rooted = |case: &mut Case| case.sent += &demanding.root.as_ref().unwrap().pem;
+    hold(&[
+        ended.case("ended, and no staple", None, &["expired", "must_staple_missing"]).refused(),
+        demanding
+            .case("alone, and no staple", None, &["missing_intermediate", "must_staple_missing"])
+            .refused()
+            .with(alone),
+        other.case("another name, and an old staple", Some(&stale), &["name_mismatch", "staple_expired"]).refused(),
+        demanding
+            .case("its root, and another's staple", Some(&foreign), &["root_included", "staple_wrong"])
+            .with(rooted),
+    ]);
+}
+
 /// A responder that answers everybody with `response`.
 fn answering(response: Vec<u8>) -> SocketAddr {
     listen(somewhere(), move |_, mut stream| {
