@@ -51,10 +51,16 @@ fn a_publish_that_the_disk_refuses_leaves_the_old_version() {
 #[test]
 fn an_interrupted_call_is_repeated() {
     // Unlocking cannot be interrupted.
-    for call in calls(&published_twice(), "publish 8 8").iter().filter(|call| !call.line.contains("LOCK_UN")) {
+    let can_be = |call: &&Call| !call.line.contains("LOCK_UN");
+    for call in calls(&published_twice(), "publish 8 8").iter().filter(can_be) {
         let site = published_twice();
         assert!(interfere(&site, "publish 8 8", call, "error=EINTR"), "interrupted at {}", call.line);
         assert_eq!(site.shown(), showing(8), "interrupted at {}", call.line);
+    }
+    let calls = calls(&Site::new(), "lock");
+    assert!(calls.iter().any(|call| call.name == "flock"), "{calls:#?}");
+    for call in calls.iter().filter(can_be) {
+        assert!(interfere(&Site::new(), "lock", call, "error=EINTR"), "interrupted at {}", call.line);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What runs under strace.
 
 use crate::site::{Site, pair, scope, showing};
-use everleaf::ports::{AppendError, Journal};
+use everleaf::ports::{AppendError, Journal, LockError, Locks};
 use everleaf::types::{Seq, Timestamp};
 use serde_json::json;
 use std::env;
@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// What to do: `publish NUMBER EPOCH`, `append EXPECT` or `compact EXPECT`.
+/// What to do: `publish NUMBER EPOCH`, `append EXPECT`, `compact EXPECT` or `lock`.
 pub(crate) const TASK: &str = "EVERLEAF_DISK_TASK";
 /// Where.
 pub(crate) const ROOT: &str = "EVERLEAF_DISK_ROOT";
@@ -54,6 +54,11 @@ fn run(task: &str, site: &Site) -> Result<(), String> {
             let snapshot = json!({"kind": "snapshot"});
             site.state().compact(&scope(), Seq(number(expect).into()), at, &snapshot).map_err(failed)
         }
+        ["lock"] => match site.state().try_lock(&"shop".parse().expect("a name")) {
+            Ok(_) => Ok(()),
+            Err(LockError::Held(_)) => Err("somebody else has it".to_owned()),
+            Err(LockError::Failed(failure)) => Err(failure.to_string()),
+        },
         _ => panic!("an unknown task: {task}"),
     }
 }
