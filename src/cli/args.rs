@@ -218,6 +218,9 @@ pub(super) struct Probe {
     /// A public key of which the chain must hold one; may be repeated
     #[arg(long = "pin", value_name = "sha256/BASE64", value_parser = pin)]
     pub(super) pins: Vec<KeyId>,
+    /// Where what redirects to HTTPS listens [default: 80, where the target's port is 443]
+    #[arg(long, value_name = "PORT")]
+    pub(super) http_port: Option<u16>,
     /// One handshake an address and nothing more
     #[arg(long)]
     pub(super) quick: bool,

@@ -4,8 +4,9 @@ use crate::probe::chain::{Origin, Step};
 use crate::probe::checks::revocation::{Looked, Outcome};
 use crate::probe::checks::{Case, Presented, View};
 use crate::probe::files::Taken;
+use crate::probe::survey::http::{Mute, Spoken};
 use crate::probe::{Finding, Severity, Verdict};
-use crate::types::{Identifier, NodeName, Timestamp};
+use crate::types::{Identifier, NodeName, Printable, Timestamp};
 use serde::Serialize;
 use std::net::SocketAddr;
 
@@ -63,6 +64,9 @@ struct Endpoint<'a> {
     stapled: bool,
     /// What the CRLs came to, where they were asked for.
     crls: Vec<Listed>,
+    http: Option<Said>,
+    /// Without TLS.
+    http_plain: Option<Said>,
     certificates: Vec<Sent>,
     /// Of the other key family, when the address has both.
     other_certificates: Vec<Sent>,
@@ -83,6 +87,19 @@ struct Listed {
 struct Trouble<'a> {
     label: &'static str,
     seen: &'a str,
+}
+
+/// What was answered in HTTP.
+#[derive(Debug, Serialize)]
+struct Said {
+    port: u16,
+    status: Option<u16>,
+    location: Option<String>,
+    strict_transport_security: Vec<String>,
+    alt_svc: Vec<String>,
+    date: Option<String>,
+    /// Why nothing was.
+    error: Option<String>,
 }
 
 /// A certificate as sent.
@@ -123,6 +140,23 @@ impl<'a> Document<'a> {
     }
 }
 
+fn said(port: u16, spoken: &Result<Spoken, Mute>) -> Said {
+    let head = spoken.as_ref().ok().map(|it| &it.first.head);
+    let all = |name: &str| -> Vec<String> {
+        let text = |value: &http::HeaderValue| Printable::new(&String::from_utf8_lossy(value.as_bytes())).to_string();
+        head.iter().flat_map(|head| head.headers.get_all(name)).map(text).collect()
+    };
+    Said {
+        port,
+        status: head.map(|head| head.status),
+        location: all("location").into_iter().next(),
+        strict_transport_security: all("strict-transport-security"),
+        alt_svc: all("alt-svc"),
+        date: all("date").into_iter().next(),
+        error: spoken.as_ref().err().map(ToString::to_string),
+    }
+}
+
 fn endpoint<'a>(view: &'a View<'a>, sni: Option<&'a Identifier>) -> Endpoint<'a> {
     let sight = view.sight;
     let telling = sight.telling();
@@ -142,6 +176,8 @@ fn endpoint<'a>(view: &'a View<'a>, sni: Option<&'a Identifier>) -> Endpoint<'a>
         client_certificate_asked: telling.client_certificate_asked,
         stapled: !sight.stapled().is_empty(),
         crls: view.looked.iter().map(listed).collect(),
+        http: sight.http.as_ref().map(|it| said(sight.address.port(), it)),
+        http_plain: sight.plain.as_ref().map(|(port, it)| said(*port, it)),
         certificates: sent(&view.presented),
         other_certificates: view.other.as_ref().map(|it| sent(it)).unwrap_or_default(),
     }

@@ -32,7 +32,9 @@ const VERDICT_LIMIT: Duration = Duration::from_secs(1);
 /// How often it is looked whether the server goes on instead.
 const VERDICT_TICK: Duration = Duration::from_millis(50);
 /// What is offered to servers that may speak HTTP.
-const WEB: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const WEB: [&[u8]; 2] = [b"h2", HTTP];
+/// What is offered when something is to be asked.
+const HTTP: &[u8] = b"http/1.1";
 
 /// What a client offers in one handshake.
 #[derive(Debug, Clone)]
@@ -128,6 +130,16 @@ impl Client {
             Ok(stream) => self.secure(stream, offer).await,
             Err(trouble) => Handshake::failed(trouble),
         }
+    }
+
+    /// Connects and shakes hands for one exchange in HTTP/1.1.
+    pub(crate) async fn open(&self, address: SocketAddr, offer: &Offer) -> Result<TlsStream<Tap>, Trouble> {
+        let recorder = Arc::new(Recorder::new(offer.family, self.algorithms));
+        let mut config = self.config(offer, &recorder);
+        config.alpn_protocols = vec![HTTP.to_vec()];
+        let tap = dial::prepare(dial::connect(address).await?, offer.starttls).await?;
+        let shaking = TlsConnector::from(Arc::new(config)).connect(offer.name.clone(), tap).into_fallible();
+        shaking.await.map_err(|(error, tap)| sorted(&error, &tap))
     }
 
     async fn secure(&self, stream: TcpStream, offer: &Offer) -> Handshake {

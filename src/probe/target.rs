@@ -137,6 +137,8 @@ pub struct Query {
     pub stores: Rc<[Store]>,
     /// Keys of which the chain must hold one; none where nobody asked.
     pub pins: Rc<[KeyId]>,
+    /// Where to look for what redirects to HTTPS; none for port 80 beside port 443.
+    pub http_port: Option<u16>,
     /// One handshake an address and nothing more.
     pub quick: bool,
     /// Whether to fetch the CRLs that the certificates point to.

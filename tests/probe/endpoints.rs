@@ -69,6 +69,7 @@ impl Lab {
             pins: Vec::new().into(),
             quick: false,
             crl: false,
+            http_port: None,
             vantage: Printable::new("lab"),
         };
         change(&mut query);

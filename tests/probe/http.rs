@@ -1,16 +1,23 @@
 //! What endpoints say in HTTP: nginx with policies of all kinds, and heads that nobody sane would send.
 
 use super::rig::{Nginx, scratch};
-use super::support::{Ca, SystemClock, listen};
-use super::{somewhere, support};
+use super::somewhere;
+use super::support::{Ca, SystemClock, listen, listen_tls};
+use everleaf::config::spec::StartTls;
+use everleaf::net::dns::Resolver;
+use everleaf::pki::Anchors;
+use everleaf::ports::{Clock, Pending};
 use everleaf::probe::Trouble;
-use everleaf::probe::checks::clock;
-use everleaf::probe::checks::http::{Policy, judge};
+use everleaf::probe::chain::Store;
+use everleaf::probe::checks::Case;
+use everleaf::probe::survey::Surveyor;
 use everleaf::probe::survey::http::{Mute, Question, Spoken, ask};
-use everleaf::types::Identifier;
+use everleaf::probe::target::{Place, Query, Target, Via};
+use everleaf::types::{Identifier, Timestamp};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const NAME: &str = "shop.test";
@@ -27,18 +34,6 @@ fn plain(address: SocketAddr) -> Result<Spoken, Mute> {
             tokio::net::TcpStream::connect(address).await.map_err(refused)
         };
         ask(open, &Question::http(&name(), address.port()), &SystemClock).await
-    })
-}
-
-/// Asks over TLS.
-fn secure(address: SocketAddr, ca: &Ca) -> Result<Spoken, Mute> {
-    let connector = tokio_rustls::TlsConnector::from(support::trusting(ca));
-    run(async {
-        let open = async || {
-            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-            Ok(connector.connect(NAME.try_into().unwrap(), stream).await.expect("a handshake"))
-        };
-        ask(open, &Question::https(&name(), address.port()), &SystemClock).await
     })
 }
 
@@ -123,10 +118,51 @@ const SITES: [Site; 17] = [
     },
 ];
 
+/// What a survey of `https`, with `http` for its port 80, comes to by a clock that is `off` by so many days.
+fn surveyed(https: SocketAddr, http: Option<u16>, root: &str, off: i64) -> Vec<&'static str> {
+    let anchors = Anchors::from_pem(root.as_bytes(), "test").unwrap();
+    let query = Query {
+        target: Target { host: name(), port: https.port() },
+        connect: vec![Via { place: Place { host: Identifier::Ip(https.ip()), port: None }, node: None }],
+        name: name(),
+        send_name: true,
+        starttls: StartTls::No,
+        stores: vec![Store { name: "test".into(), anchors: Rc::new(anchors), system: false }].into(),
+        pins: Vec::new().into(),
+        http_port: http,
+        crl: false,
+        quick: false,
+        vantage: "here".into(),
+    };
+    let survey = run(async {
+        let resolver = Rc::new(Resolver::new(&["127.0.0.1:9".parse().unwrap()]).unwrap());
+        Surveyor::new(resolver, Rc::new(Off(off)), 50).unwrap().survey(query).await.unwrap()
+    });
+    let verdict = Case::new(&survey).verdict();
+    let mut labels: Vec<_> = verdict.findings().iter().map(|it| it.label.as_str()).collect();
+    // Whatever is not about HTTP and clocks is looked at elsewhere.
+    labels.retain(|label| !["ok", "resumption_off"].contains(label));
+    labels.sort_unstable();
+    labels
+}
+
+/// A clock that is off by so many days.
+struct Off(i64);
+
+impl Clock for Off {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(SystemClock.now().as_millis() + self.0 * 86_400_000)
+    }
+
+    fn sleep(&self, span: Duration) -> Pending<'_, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
 #[test]
 fn each_policy_that_nginx_can_have_is_named() {
     let ca = Ca::new("A");
-    let leaf = ca.issue(NAME);
+    let leaf = ca.issue_from(NAME, 2);
     let dir = scratch("probe");
     let (chain, key) = leaf.write(dir.path(), "shop", &leaf.fullchain());
     let mut config = String::new();
@@ -136,24 +172,43 @@ fn each_policy_that_nginx_can_have_is_named() {
         let _ = writeln!(config, "server {{ listen {http}; {} }}", site.http);
         (https, http)
     });
-    let nginx = Nginx::start(&config, places[0].0);
+    let _nginx = Nginx::start(&config, places[0].0);
     for (site, (https, http)) in SITES.iter().zip(places) {
-        let (secure, plain) = (secure(https, &ca), plain(http));
-        let first = &secure.as_ref().unwrap_or_else(|mute| panic!("{mute:?}: {}", nginx.log())).first;
-        let read = clock::read(first).expect("nginx sends its date");
-        assert_eq!(clock::compare(&[clock::Witness { clocks: read, chain: &[] }]), clock::Wrong::Servers(vec![]));
-        let found = judge(&Policy {
-            host: &name(),
-            port: https.port(),
-            secure: &secure,
-            plain: Some(&plain),
-            plain_port: http.port(),
-            certificate_good: true,
-            client_certificate_asked: false,
-            below: &[],
-        });
-        let labels: Vec<&str> = found.iter().map(|it| it.label.as_str()).collect();
-        assert_eq!(labels.join(" "), site.labels, "{} and {}: {found:?}", site.https, site.http);
+        let labels = surveyed(https, Some(http.port()), ca.root(), 0);
+        let mut expected: Vec<&str> = site.labels.split(' ').collect();
+        expected.sort_unstable();
+        assert_eq!(labels, expected, "{} and {}", site.https, site.http);
+    }
+    // The same policy over a certificate that nobody trusts.
+    let stranger = Ca::new("B");
+    assert_eq!(surveyed(places[2].0, None, stranger.root(), 0), ["hsts_ignored_bad_cert", "untrusted_root"]);
+    // Where port 80 is not this site's, it is not asked for.
+    assert_eq!(surveyed(places[9].0, None, ca.root(), 0), ["hsts_missing"]);
+    // Nobody listens there.
+    assert_eq!(surveyed(places[3].0, Some(somewhere().port()), ca.root(), 0), ["hsts_preload_ready"]);
+    // By a clock that is far off, the certificate is not yet, or no longer, valid: the clock is named, and nothing else.
+    for off in [-400, 400] {
+        assert_eq!(
+            surveyed(places[0].0, Some(places[0].1.port()), ca.root(), off),
+            ["client_clock_wrong", "hsts_missing"]
+        );
+    }
+}
+
+#[test]
+fn a_server_whose_clock_is_far_off_is_named() {
+    let ca = Ca::new("A");
+    let leaf = ca.issue_from(NAME, 2);
+    let dir = scratch("probe");
+    let (chain, key) = leaf.write(dir.path(), "shop", &leaf.fullchain());
+    let dates = [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", &["hsts_missing", "server_clock_wrong"][..]),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", &["hsts_missing", "server_clock_wrong"]),
+        ("whenever", &["hsts_missing"]),
+    ];
+    for (date, expected) in dates {
+        let at = listen_tls(somewhere(), &chain, &key, format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n"));
+        assert_eq!(surveyed(at, None, ca.root(), 0), expected, "{date}");
     }
 }
 

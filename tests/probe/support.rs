@@ -305,13 +305,19 @@ pub(crate) fn tls<const N: usize>(leaves: [Leaf; N]) -> Arc<rustls::ServerConfig
     Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(resolver)))
 }
 
-/// A client that trusts the root of `ca`, and speaks HTTP/1.1.
-pub(crate) fn trusting(ca: &Ca) -> Arc<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.root().as_bytes()).unwrap()).unwrap();
+/// A TLS server with these files that says `text` to whoever asks anything.
+pub(crate) fn listen_tls(address: SocketAddr, chain: &Path, key: &Path, text: String) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Arc::new(config)
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let chain = CertificateDer::pem_file_iter(chain).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
+    listen(address, move |_, stream| {
+        let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, stream);
+        if stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {
+            let _ = stream.write_all(text.as_bytes());
+            let _ = stream.flush();
+        }
+    })
 }

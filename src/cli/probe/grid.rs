@@ -13,7 +13,7 @@ const HEADS: [&str; 5] = ["address", "serves", "until", "chain", "speaks"];
 
 /// One line an address.
 pub(super) fn grid(page: &mut Page, case: &Case<'_>) {
-    let now = case.survey.at;
+    let now = case.at;
     let rows: Vec<([String; 5], bool)> =
         case.views.iter().take(MOST).map(|view| (row(view, now), view.is_fine())).collect();
     let width =

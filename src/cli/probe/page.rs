@@ -17,7 +17,7 @@ pub(super) fn page(screen: Screen, target: &str, verdict: &Verdict, case: &Case<
     verdict::opening(&mut page, target, verdict);
     page.gap();
     if let Some(presented) = drawn(case) {
-        verdict::drawing(&mut page, &presented.judged.steps, case.survey.at);
+        verdict::drawing(&mut page, &presented.judged.steps, case.at);
         page.gap();
     }
     lists(&mut page, case);

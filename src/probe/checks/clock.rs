@@ -1,9 +1,11 @@
 //! Clocks: our own against the servers', with the certificates' dates as witnesses.
 
+use super::Case;
 use crate::net::header::date;
 use crate::pki::Certificate;
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
+use crate::probe::survey::Survey;
 use crate::probe::survey::http::Reply;
 use crate::types::{Timestamp, humane};
 use http::HeaderMap;
@@ -88,6 +90,62 @@ fn vouched(witness: &Witness<'_>) -> bool {
     let Clocks { own, server } = witness.clocks;
     let Some(leaf) = witness.chain.first() else { return false };
     !leaf.validity().contains(own) && witness.chain.iter().all(|it| it.validity().contains(server))
+}
+
+/// All clocks of a survey.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hands {
+    /// Those that could be read, with the place of their sight.
+    each: Vec<(usize, Clocks)>,
+    wrong: Wrong,
+}
+
+impl Hands {
+    /// Reads and compares them.
+    #[must_use]
+    pub fn of(survey: &Survey) -> Self {
+        let each: Vec<(usize, Clocks)> = survey
+            .sights
+            .iter()
+            .enumerate()
+            .filter_map(|(at, sight)| {
+                let spoken = sight.http.as_ref()?.as_ref().ok()?;
+                Some((at, read(&spoken.first)?))
+            })
+            .collect();
+        if each.iter().all(|(_, it)| apart(it.own, it.server) < FAR) {
+            return Self { each, wrong: Wrong::Servers(Vec::new()) };
+        }
+        let chain =
+            |at: usize| survey.sights[at].main.chain.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+        let chains: Vec<Vec<Certificate>> = each.iter().map(|(at, _)| chain(*at)).collect();
+        let witnesses: Vec<Witness<'_>> =
+            each.iter().zip(&chains).map(|((_, clocks), chain)| Witness { clocks: *clocks, chain }).collect();
+        let wrong = compare(&witnesses);
+        Self { each, wrong }
+    }
+
+    /// The time to judge at: ours, put right when it is ours that is wrong.
+    #[must_use]
+    pub fn put_right(&self, own: Timestamp) -> Timestamp {
+        match &self.wrong {
+            Wrong::Own(clocks, _) => own + clocks.server.since(clocks.own) - clocks.own.since(clocks.server),
+            Wrong::Servers(_) => own,
+        }
+    }
+}
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    match &case.hands.wrong {
+        Wrong::Own(clocks, why) => vec![own(*clocks, why)],
+        Wrong::Servers(wrong) => {
+            let told = |at: &usize| {
+                let (sight, clocks) = case.hands.each[*at];
+                case.views[sight].found(server(clocks))
+            };
+            wrong.iter().map(told).collect()
+        }
+    }
 }
 
 fn apart(one: Timestamp, other: Timestamp) -> Duration {

@@ -32,7 +32,7 @@ fn outlier(case: &Case<'_>, view: &View<'_>, fine: &[&View<'_>]) -> Option<Findi
         return Some(Finding::new(Label::NodeSniBroken, seen));
     }
     let newer = fine.iter().filter_map(|it| it.leaf()).find(|it| begins(it) > begins(leaf));
-    if let Some(newer) = newer.filter(|_| leaf.validity().end <= case.survey.at) {
+    if let Some(newer) = newer.filter(|_| leaf.validity().end <= case.at) {
         return Some(stale(leaf, newer, &others));
     }
     let chain = view.presented.judged.findings.iter().find(|finding| {
@@ -109,7 +109,7 @@ fn follows(newer: &Certificate, older: &Certificate, shared: bool) -> bool {
 
 fn listed(case: &Case<'_>, leaves: &[(&View<'_>, &Certificate)]) -> String {
     let one = |(view, leaf): &(&View<'_>, &Certificate)| {
-        let left = humane(leaf.validity().end.since(case.survey.at));
+        let left = humane(leaf.validity().end.since(case.at));
         format!("{} serial {} ({left} left)", view.sight.address, leaf.serial())
     };
     leaves.iter().map(one).collect::<Vec<_>>().join(", ")

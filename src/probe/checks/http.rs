@@ -1,8 +1,8 @@
 //! What an endpoint says in HTTP: its status, where it redirects to over TLS and on port 80, what else it offers.
 
-use super::hsts;
+use super::{Case, View, hsts};
 use crate::probe::finding::Finding;
-use crate::probe::label::Label;
+use crate::probe::label::{Label, Severity};
 use crate::probe::survey::http::{Mute, Question, Reply, Spoken, Url, redirect};
 use crate::types::{Identifier, Printable};
 use http::HeaderMap;
@@ -77,6 +77,31 @@ impl Policy<'_> {
     }
 }
 
+/// What each address says in HTTP.
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let query = &case.survey.query;
+    let judged = case.views.iter().filter_map(|view| {
+        let policy = Policy {
+            host: &query.name,
+            port: view.sight.address.port(),
+            secure: view.sight.http.as_ref()?,
+            plain: view.sight.plain.as_ref().map(|(_, plain)| plain),
+            plain_port: view.sight.plain.as_ref().map_or(0, |(port, _)| *port),
+            certificate_good: certificate_good(view),
+            client_certificate_asked: view.sight.telling().client_certificate_asked,
+            below: &[],
+        };
+        Some(judge(&policy).into_iter().map(|finding| view.found(finding)))
+    });
+    judged.flatten().collect()
+}
+
+/// Whether browsers would take the certificate. They know nothing of the pins that were asked for.
+fn certificate_good(view: &View<'_>) -> bool {
+    let bad = |it: &Finding| it.label.severity() == Severity::Fail && it.label != Label::PinMismatch;
+    view.leaf().is_some() && view.presented.unreadable.is_empty() && !view.presented.judged.findings.iter().any(bad)
+}
+
 /// Everything that is to be said of the endpoint's HTTP.
 #[must_use]
 pub fn judge(policy: &Policy<'_>) -> Vec<Finding> {
@@ -110,8 +135,10 @@ fn downgrade(policy: &Policy<'_>, secure: &Spoken) -> Option<Finding> {
 fn no_redirect(policy: &Policy<'_>) -> Option<Finding> {
     let Some(Ok(plain)) = policy.plain else { return None };
     // Where TLS is no web server's, or there is none, there is nowhere to redirect to.
-    if matches!(policy.secure, Err(Mute::NotHttp(_) | Mute::Unopened(_))) {
-        return None;
+    match policy.secure {
+        Err(Mute::NotHttp(_)) => return None,
+        Err(Mute::Unopened(trouble)) if !trouble.answered || trouble.label == Label::NotTls => return None,
+        _ => {}
     }
     let question = Question::http(policy.host, policy.plain_port);
     let last = plain.last();

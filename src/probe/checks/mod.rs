@@ -25,7 +25,7 @@ use super::survey::{Sight, Survey};
 use crate::config::spec::Usage;
 use crate::pki::chain::{Link, link};
 use crate::pki::{Certificate, MAX_CERTIFICATES};
-use crate::types::{KeyId, humane};
+use crate::types::{KeyId, Timestamp, humane};
 use revocation::Looked;
 use rustls_pki_types::CertificateDer;
 use std::rc::Rc;
@@ -40,6 +40,8 @@ fn found(case: &Case<'_>) -> Vec<Finding> {
     found.extend(client::check(case));
     found.extend(fleet::check(case));
     found.extend(revocation::check(case));
+    found.extend(http::check(case));
+    found.extend(clock::check(case));
     found
 }
 
@@ -50,6 +52,10 @@ pub struct Case<'a> {
     pub survey: &'a Survey,
     /// What each address showed.
     pub views: Vec<View<'a>>,
+    /// What the clocks showed.
+    pub hands: clock::Hands,
+    /// The time it is judged at: when it began, by a clock that is right.
+    pub at: Timestamp,
 }
 
 /// What one address showed, with what its certificates came to.
@@ -120,11 +126,13 @@ impl<'a> Case<'a> {
     #[must_use]
     pub fn new(survey: &'a Survey) -> Self {
         let mut known: Vec<Rc<Presented>> = Vec::new();
+        let hands = clock::Hands::of(survey);
+        let at = hands.put_right(survey.at);
         let mut judged = |handshake: &Handshake, pins: &[KeyId]| {
             if let Some(same) = known.iter().find(|it| it.sent == handshake.chain) {
                 return Rc::clone(same);
             }
-            let fresh = Rc::new(presented(survey, &handshake.chain, pins));
+            let fresh = Rc::new(presented(survey, at, &handshake.chain, pins));
             known.push(Rc::clone(&fresh));
             fresh
         };
@@ -132,10 +140,10 @@ impl<'a> Case<'a> {
             let presented = judged(sight.telling(), &survey.query.pins);
             let other = sight.other_family.as_ref().filter(|it| !it.chain.is_empty() && it.chain != presented.sent);
             let other = other.map(|it| judged(it, &[]));
-            let looked = revocation::look(&presented.certificates, &survey.query.stores, &sight.crls, survey.at);
+            let looked = revocation::look(&presented.certificates, &survey.query.stores, &sight.crls, at);
             View { sight, presented, other, looked }
         };
-        Self { survey, views: survey.sights.iter().map(view).collect() }
+        Self { survey, views: survey.sights.iter().map(view).collect(), hands, at }
     }
 
     /// What all checks come to.
@@ -152,7 +160,7 @@ impl<'a> Case<'a> {
 
     /// What is well, where nothing is wrong.
     fn well(&self) -> String {
-        let now = self.survey.at;
+        let now = self.at;
         let Some(leaf) = self.views.iter().find_map(View::leaf) else { return String::new() };
         let ends = self.views.iter().filter_map(View::leaf).map(|leaf| leaf.validity().end).min().unwrap_or(now);
         let spoken = self.views.iter().find_map(|view| view.sight.telling().agreed.as_ref());
@@ -161,7 +169,7 @@ impl<'a> Case<'a> {
     }
 }
 
-fn presented(survey: &Survey, sent: &[CertificateDer<'static>], pins: &[KeyId]) -> Presented {
+fn presented(survey: &Survey, now: Timestamp, sent: &[CertificateDer<'static>], pins: &[KeyId]) -> Presented {
     let query = &survey.query;
     let (mut certificates, mut unreadable) = (Vec::new(), Vec::new());
     for (at, der) in sent.iter().enumerate().take(MAX_CERTIFICATES) {
@@ -174,7 +182,7 @@ fn presented(survey: &Survey, sent: &[CertificateDer<'static>], pins: &[KeyId]) 
         names: std::slice::from_ref(&query.name),
         stores: &query.stores,
         usage: Usage::Server,
-        now: survey.at,
+        now,
         pins,
         published: false,
     };

@@ -62,7 +62,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             return Vec::new();
         }
         let sent = &presented.certificates;
-        let mut found = staple::staple(sent, &query.stores, stapled, case.survey.at);
+        let mut found = staple::staple(sent, &query.stores, stapled, case.at);
         let members = presented.judged.steps.iter().filter_map(|step| match step.origin {
             Origin::Sent(at) => Some(at),
             _ => None,
@@ -78,7 +78,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         let sight = view.sight;
         let main = said(&view.presented, sight.stapled(), &view.looked);
         if let (Some(presented), Some(handshake)) = (&view.other, &sight.other_family) {
-            let looked = look(&presented.certificates, &query.stores, &sight.other_crls, case.survey.at);
+            let looked = look(&presented.certificates, &query.stores, &sight.other_crls, case.at);
             let other = said(presented, &handshake.staple, &looked);
             let fresh = other.into_iter().filter(|finding| main.iter().all(|it| it.label != finding.label));
             found.extend(fresh.map(|finding| view.found(finding)));

@@ -3,6 +3,7 @@
 pub mod crl;
 pub mod hello;
 pub mod http;
+mod policy;
 mod revocation;
 mod sight;
 
@@ -145,7 +146,10 @@ impl Surveyor {
         if query.quick || sight.main.end.as_ref().is_err_and(|trouble| !trouble.answered) {
             return sight;
         }
-        Box::pin(self.deepen(&mut sight, query, &offer)).await;
+        let main = sight.main.clone();
+        let said = join(self.secure(query, address, &offer, &main), self.plain(query, address, &offer));
+        let looks = join(Box::pin(said), Box::pin(self.deepen(&mut sight, query, &offer)));
+        ((sight.http, sight.plain), ()) = looks.await;
         sight
     }
 

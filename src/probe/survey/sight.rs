@@ -1,6 +1,7 @@
 //! What one address showed.
 
 use super::crl::Fetched;
+use super::http::{Mute, Spoken};
 use crate::probe::handshake::Handshake;
 use crate::types::{Identifier, NodeName};
 use std::net::SocketAddr;
@@ -34,6 +35,10 @@ pub struct Sight {
     pub crls: Vec<Fetched>,
     /// The same for the certificates of the other family.
     pub other_crls: Vec<Fetched>,
+    /// What is answered in HTTP over TLS.
+    pub http: Option<Result<Spoken, Mute>>,
+    /// What is answered without TLS, and at which port.
+    pub plain: Option<(u16, Result<Spoken, Mute>)>,
 }
 
 impl Sight {
@@ -53,6 +58,8 @@ impl Sight {
             again: None,
             crls: Vec::new(),
             other_crls: Vec::new(),
+            http: None,
+            plain: None,
         }
     }
 

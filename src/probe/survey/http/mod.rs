@@ -10,13 +10,14 @@ use crate::types::{Identifier, Printable, Timestamp};
 use http::header;
 pub use reqwest::Url;
 use rustls::{AlertDescription, Error};
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// For one request, connecting included: a peer that speaks something else in TLS may stay silent for ever.
-pub const LIMIT: Duration = Duration::from_secs(4);
+pub const LIMIT: Duration = Duration::from_secs(3);
 /// Requests to one place: the first, and redirects that stay there.
 const MAX_REPLIES: usize = 4;
 /// How far a redirect's target is read.
@@ -105,6 +106,19 @@ pub enum Mute {
     Alert(AlertDescription),
     /// The connection was closed or broke: in the system's words.
     Broken(String),
+}
+
+impl fmt::Display for Mute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unopened(trouble) => f.write_str(&trouble.message),
+            Self::Silent => write!(f, "no answer to HEAD within {} s", LIMIT.as_secs()),
+            Self::NotHttp(first) => write!(f, "the answer is no HTTP/1: {:?}", first.as_str()),
+            Self::TooLarge => write!(f, "the answer's head is longer than {MAX_HEAD} bytes"),
+            Self::Alert(alert) => write!(f, "the peer sends the alert {alert:?}"),
+            Self::Broken(why) => f.write_str(why),
+        }
+    }
 }
 
 /// Asks for `/` over streams that `open` makes, one a request.

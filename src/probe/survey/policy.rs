@@ -1,0 +1,48 @@
+//! The looks at what an address says in HTTP.
+
+use super::Surveyor;
+use super::http::{Mute, Question, Spoken, ask};
+use crate::probe::dial;
+use crate::probe::handshake::{Handshake, Offer};
+use crate::probe::target::Query;
+use std::net::SocketAddr;
+
+/// Where HTTPS is, and where what redirects to it is looked for.
+const WEB: (u16, u16) = (443, 80);
+
+impl Surveyor {
+    /// What is answered over TLS; nothing where this is no place for HTTP.
+    pub(super) async fn secure(
+        &self,
+        query: &Query,
+        address: SocketAddr,
+        offer: &Offer,
+        main: &Handshake,
+    ) -> Option<Result<Spoken, Mute>> {
+        if !offer.web {
+            return None;
+        }
+        if let Err(trouble) = &main.end {
+            return Some(Err(Mute::Unopened(trouble.clone())));
+        }
+        // Never closed: an error cannot come. Waited for outside of the exchange's own limit.
+        let _socket = self.open.acquire().await;
+        let open = async || self.client.open(address, offer).await;
+        Some(ask(open, &Question::https(&query.name, address.port()), &*self.clock).await)
+    }
+
+    /// What is answered without TLS, with the port; nothing where nobody asked for a port and the usual one is not this site's.
+    pub(super) async fn plain(
+        &self,
+        query: &Query,
+        address: SocketAddr,
+        offer: &Offer,
+    ) -> Option<(u16, Result<Spoken, Mute>)> {
+        let usual = (address.port() == WEB.0).then_some(WEB.1);
+        let port = query.http_port.or(usual).filter(|_| offer.web)?;
+        let place = SocketAddr::new(address.ip(), port);
+        let _socket = self.open.acquire().await;
+        let open = async || dial::connect(place).await;
+        Some((port, ask(open, &Question::http(&query.name, port), &*self.clock).await))
+    }
+}
