@@ -80,7 +80,7 @@ fn pouring(head: &'static str, size: usize) -> SocketAddr {
 fn what_is_too_large_or_too_slow_is_given_up_with_words() {
     let announced = pouring("HTTP/1.1 200 OK\r\nContent-Length: 52428800\r\n\r\n", 50 << 20);
     let began = Instant::now();
-    let too_large = "net:tooLarge: the reply is larger than the 16384 KiB that are read";
+    let too_large = "net:tooLarge: the reply is larger than the 32768 KiB that are read";
     assert_eq!(list(&format!("http://{announced}/")).unwrap_err(), too_large);
     let unannounced = pouring("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", 200 << 20);
     assert_eq!(list(&format!("http://{unannounced}/")).unwrap_err(), too_large);

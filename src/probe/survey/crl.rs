@@ -17,17 +17,17 @@ use tokio::sync::{OnceCell, Semaphore};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// For one list, redirects and the whole reply included.
 const FETCH_LIMIT: Duration = Duration::from_secs(10);
-/// The largest list that is read. CAs that sign by the million cut theirs into pieces of a few megabytes.
-pub const MAX_CRL: usize = 16 << 20;
+/// The largest list that is read: near a million entries. CAs that sign by the million cut theirs into pieces of a few megabytes.
+pub const MAX_CRL: usize = 32 << 20;
 /// Places tried for one certificate, one after another until one answers.
 const PLACES: usize = 2;
 /// Certificates of one chain that are looked up.
 const CERTIFICATES: usize = 4;
 /// Lists under way at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// Lists kept for others that name them, and how large they may be together.
 const KEPT: usize = 256;
-const KEPT_BYTES: usize = 4 * MAX_CRL;
+const KEPT_BYTES: usize = 2 * MAX_CRL;
 
 /// What came from where one certificate says that its issuer's CRL is.
 #[derive(Debug, Clone)]
