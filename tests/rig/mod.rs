@@ -47,6 +47,8 @@ pub(crate) fn openssl_serial(address: SocketAddr, sni: &str) -> Option<String> {
     require("openssl");
     let shown = Command::new("timeout")
         .args(["10", "openssl", "s_client", "-connect", &address.to_string(), "-servername", sni])
+        // Nothing is verified, and reading the machine's roots takes four times as long as the rest.
+        .args(["-no-CAfile", "-no-CApath", "-no-CAstore"])
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
