@@ -1,5 +1,6 @@
 //! What a handshake means for the certificate that should be served. Pure: it reads observations and nothing else.
 
+use super::checks::SLOW;
 use super::checks::staple::staple;
 use super::handshake::Handshake;
 use super::label::{Label, Severity, Trouble};
@@ -10,10 +11,6 @@ use crate::ports::{Look, Shown};
 use crate::types::{Fingerprint, Printable, Timestamp, humane, sha256};
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// From here on a handshake is called slow.
-const SLOW: Duration = Duration::from_secs(3);
 
 /// Where and against what a handshake is judged.
 pub(super) struct Bench<'a> {
@@ -201,6 +198,7 @@ mod tests {
     use crate::pki::testing::{Authority, in_2026};
     use crate::types::{IssuerName, KeyFamily};
     use proptest::prelude::*;
+    use std::time::Duration;
 
     /// The wanted chain is the first three; then what a server may send besides.
     struct Certificates([Certificate; 6]);

@@ -382,6 +382,21 @@ fn what_does_not_come_to_tls_is_told_apart() {
     for (address, label) in cases {
         lab.holds("a.test", &[address], &[label]);
     }
+    // Slow to everybody, and slow to the first who came.
+    let leaf = lab.leaf("a.test", -1, 89);
+    let delayed = |whom: usize| {
+        let config = tls([leaf.clone()]);
+        listen(somewhere(), move |number, stream| {
+            if number < whom {
+                std::thread::sleep(Duration::from_millis(3_200));
+            }
+            handshake(&config, stream);
+        })
+    };
+    for (whom, label) in [(usize::MAX, HandshakeSlow), (1, Ok)] {
+        let found = lab.found("a.test", &[delayed(whom)], |_| {});
+        assert!(found.len() == 1 && found[0].label == label, "{found:#?}");
+    }
     // Many silent ones cost their time once, side by side.
     let silent: Vec<TcpListener> = (0..40).map(|_| TcpListener::bind(somewhere()).unwrap()).collect();
     let silent: Vec<SocketAddr> = silent.iter().map(|it| it.local_addr().unwrap()).collect();

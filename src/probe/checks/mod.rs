@@ -29,6 +29,10 @@ use crate::types::{KeyId, Timestamp, humane};
 use revocation::Looked;
 use rustls_pki_types::CertificateDer;
 use std::rc::Rc;
+use std::time::Duration;
+
+/// From here on a handshake is called slow.
+pub(super) const SLOW: Duration = Duration::from_secs(3);
 
 /// All checks, in no order that matters.
 fn found(case: &Case<'_>) -> Vec<Finding> {

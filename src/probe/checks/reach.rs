@@ -1,13 +1,9 @@
 //! Whether it can be reached, and whether TLS comes about.
 
-use super::{Case, View};
+use super::{Case, SLOW, View};
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
 use crate::types::humane;
-use std::time::Duration;
-
-/// From here on a handshake is called slow.
-pub(in crate::probe) const SLOW: Duration = Duration::from_secs(3);
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let unresolved = case.survey.unresolved.iter().map(|it| Finding::new(it.label, &it.message));

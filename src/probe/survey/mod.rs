@@ -9,6 +9,7 @@ mod sight;
 
 pub use sight::Sight;
 
+use super::checks::SLOW;
 use super::handshake::{Client, Handshake, Offer};
 use super::label::{Label, Trouble};
 use super::resolve;
@@ -139,6 +140,11 @@ impl Surveyor {
             patient: true,
         };
         let mut sight = Sight::new(address, node, self.shake(address, &offer).await);
+        if sight.main.end.is_ok() && sight.main.took >= SLOW {
+            // In a crowd, or on a busy machine, it may have been we who were slow.
+            let again = self.shake(address, &offer).await;
+            sight.main.took = if again.end.is_ok() { sight.main.took.min(again.took) } else { sight.main.took };
+        }
         if sight.main.end.as_ref().is_err_and(|trouble| trouble.label == Label::Unreachable) {
             sight.routed = routed(address);
         }
