@@ -81,7 +81,7 @@ pub(super) enum Command {
     /// One line for Nagios and its descendants; exits 0, 1, 2 or 3
     Check(Check),
     /// What clients would say of endpoints: names the fault, where, and what to check; exits 0, 1, 2 or 3
-    Probe(Probe),
+    Probe(Box<Probe>),
     /// What clients would say of certificate files: names the fault and where to look; exits 0, 1, 2 or 3
     Verify(Verify),
     /// Check the configuration
@@ -221,6 +221,24 @@ pub(super) struct Probe {
     /// Where what redirects to HTTPS listens [default: 80, where the target's port is 443]
     #[arg(long, value_name = "PORT")]
     pub(super) http_port: Option<u16>,
+    /// Hold what is served against this live directory
+    #[arg(long, value_name = "DIR", group = "published")]
+    pub(super) live: Option<PathBuf>,
+    /// Hold what is served against this chain
+    #[arg(long, value_name = "FILE", group = "published", conflicts_with = "live")]
+    pub(super) fullchain: Option<PathBuf>,
+    /// The chain's key
+    #[arg(long, value_name = "FILE", requires = "fullchain")]
+    pub(super) key: Option<PathBuf>,
+    /// Who must be able to read the key; nginx and HAProxy read it as root
+    #[arg(long, value_name = "USER", requires = "published")]
+    pub(super) user: Option<String>,
+    /// What `nginx -T` printed, `-` for standard input: does it load the published files?
+    #[arg(long, value_name = "FILE", requires = "published")]
+    pub(super) nginx: Option<PathBuf>,
+    /// HAProxy's socket or configuration: does it load the published files?
+    #[arg(long, value_name = "SOCKET|FILE", requires = "published")]
+    pub(super) haproxy: Option<PathBuf>,
     /// One handshake an address and nothing more
     #[arg(long)]
     pub(super) quick: bool,

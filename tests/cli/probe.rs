@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
@@ -244,4 +245,37 @@ fn the_configurations_endpoints_are_its_fleets() {
     assert_eq!(labels(&document), ["node_chain_broken"]);
     assert_eq!(document["findings"][0]["node"], "edge2");
     assert_eq!(document["findings"][0]["address"], bare.address().to_string());
+}
+
+#[test]
+fn what_is_served_is_held_against_the_files_and_what_loads_them() {
+    let shop = Shop::new();
+    let server = shop.serve(1, &shop.intermediate);
+    let at = server.address();
+    let write = |name: &str, text: &str| {
+        let path = shop.dir.path().join(name);
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("private");
+        path.display().to_string()
+    };
+    let chain = write("chain.pem", &format!("{}{}", shop.leaf, shop.intermediate));
+    let (key, half) = (write("key.pem", &shop.key), write("half.pem", &shop.leaf[..200]));
+    let place = at.to_string();
+    let found = |more: &[&str]| {
+        let said = shop.probe(&[&["shop.example.com", "--connect", &place, "--json"], more].concat());
+        labels(&said.json()).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&["--fullchain", &chain, "--key", &key]), ["ok"]);
+    assert_eq!(found(&["--fullchain", &half, "--key", &key]), ["disk_file_corrupt"]);
+    assert_eq!(found(&["--fullchain", &chain, "--key", &key, "--user", "nobody"]), ["disk_key_unreadable"]);
+    assert_eq!(found(&["--live", "/nowhere/at/all"]), ["disk_file_missing"]);
+    let config =
+        |chain: &str| format!("server {{ listen {at} ssl; ssl_certificate {chain}; ssl_certificate_key {key}; }}");
+    let (right, wrong) = (write("right.conf", &config(&chain)), write("wrong.conf", &config(&half)));
+    assert_eq!(found(&["--fullchain", &chain, "--key", &key, "--nginx", &right]), ["ok"]);
+    assert_eq!(found(&["--fullchain", &chain, "--key", &key, "--nginx", &wrong]), ["config_points_elsewhere"]);
+    let proxy = write("haproxy.cfg", &format!("frontend web\n bind {at} ssl crt {half}\n"));
+    assert_eq!(found(&["--fullchain", &chain, "--key", &key, "--haproxy", &proxy]), ["config_points_elsewhere"]);
+    let unread = shop.probe(&["shop.example.com", "--fullchain", &chain, "--nginx", "/nowhere"]);
+    assert!(unread.code == 3 && unread.err.contains("/nowhere"), "{unread:?}");
 }

@@ -1,5 +1,7 @@
 //! What is served against what lies on the disk.
 
+use super::{Case, View};
+use crate::config::spec::Usage;
 use crate::pki::Certificate;
 use crate::probe::chain::{self, Question};
 use crate::probe::files::Disk;
@@ -25,6 +27,33 @@ impl<'a> Served<'a> {
         let alike = |it: &&Certificate| it.key_kind().family() == disk.key_kind().family();
         leaf.filter(alike).or(self.other.filter(alike)).or(leaf.filter(|_| self.families))
     }
+}
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let Some(disk) = &case.survey.disk else { return Vec::new() };
+    let query = &case.survey.query;
+    let question = Question {
+        names: std::slice::from_ref(&query.name),
+        stores: &query.stores,
+        usage: Usage::Server,
+        now: case.at,
+        pins: &[],
+        published: true,
+    };
+    let served = |view: &'_ View<'_>| -> Option<Finding> {
+        let served = shown(view);
+        compare(disk, &served, &query.name).map(|finding| view.found(finding))
+    };
+    let all: Vec<Served<'_>> = case.views.iter().map(shown).collect();
+    let mut found = files(disk, &all, &question);
+    found.extend(case.views.iter().filter_map(served));
+    found
+}
+
+fn shown<'a>(view: &'a View<'_>) -> Served<'a> {
+    let chain = view.leaf().map_or(&[][..], |_| &view.presented.certificates);
+    let other = view.other.as_ref().and_then(|it| it.leaf());
+    Served { chain, other, families: view.sight.other_family.is_some() }
 }
 
 /// What is wrong with the files themselves, whatever is served: what the next reload would meet.

@@ -46,6 +46,7 @@ fn found(case: &Case<'_>) -> Vec<Finding> {
     found.extend(revocation::check(case));
     found.extend(http::check(case));
     found.extend(clock::check(case));
+    found.extend(disk::check(case));
     found
 }
 

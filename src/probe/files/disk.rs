@@ -3,11 +3,12 @@
 
 use super::access::{Reader, Walk};
 use super::{Presented, present, read};
-use crate::probe::configured::{Loads, haproxy};
+use crate::probe::configured::{Loads, haproxy, nginx};
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
-use crate::types::Failure;
+use crate::types::{Failure, Identifier};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Files of one directory that are looked at.
@@ -174,4 +175,34 @@ fn listed(path: &Path) -> Option<Vec<PathBuf>> {
     let Ok(read::Read::File { text, .. }) = read::read(path) else { return None };
     let files = haproxy::list(&String::from_utf8_lossy(&text));
     files.iter().all(|path| path.is_absolute()).then_some(files)
+}
+
+/// A service on this machine: what is published for it, who it reads as, and what its configuration says.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// What is published for it.
+    pub source: Source,
+    /// The user it reads keys as; none for root, as nginx and HAProxy do.
+    pub reader: Option<Reader>,
+    /// What `nginx -T` printed.
+    pub nginx: Option<String>,
+    /// HAProxy's configuration, or its answer to `show ssl cert`.
+    pub haproxy: Option<String>,
+}
+
+impl Service {
+    /// Reads what lies there for `name` at `addresses`.
+    ///
+    /// # Errors
+    /// As [`Disk::read`].
+    pub fn read(&self, name: &Identifier, addresses: &[SocketAddr]) -> Result<Disk, Failure> {
+        let mut loads: Vec<Loads> = Vec::new();
+        for address in addresses {
+            let said = self.nginx.as_ref().and_then(|dump| nginx::loads(dump, Some(name), *address));
+            let proxied = |text: &String| haproxy::listed(text).or_else(|| haproxy::loads(text, address.port()));
+            loads.extend(said);
+            loads.extend(self.haproxy.as_ref().and_then(proxied));
+        }
+        Disk::read(&self.source, self.reader.as_ref(), &loads)
+    }
 }

@@ -7,7 +7,7 @@ mod live;
 mod read;
 
 pub use access::Reader;
-pub use disk::{Disk, Elsewhere, Source};
+pub use disk::{Disk, Elsewhere, Service, Source};
 
 use super::finding::Finding;
 use super::label::Label;

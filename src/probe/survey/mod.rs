@@ -10,6 +10,7 @@ mod sight;
 pub use sight::Sight;
 
 use super::checks::SLOW;
+use super::files::Disk;
 use super::handshake::{Client, Handshake, Offer};
 use super::label::{Label, Trouble};
 use super::resolve;
@@ -49,6 +50,8 @@ pub struct Survey {
     pub unresolved: Vec<Trouble>,
     /// What each address showed.
     pub sights: Vec<Sight>,
+    /// What lies on this machine's disk, where somebody asked.
+    pub disk: Option<Disk>,
 }
 
 /// Looks at targets.
@@ -88,7 +91,7 @@ impl Surveyor {
             sight
         });
         let sights = join_all(each).await;
-        Ok(Survey { query, at, unresolved, sights })
+        Ok(Survey { query, at, unresolved, sights, disk: None })
     }
 
     async fn addresses(&self, query: &Query) -> (Vec<(SocketAddr, Option<NodeName>)>, Vec<Trouble>) {
