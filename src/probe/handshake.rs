@@ -7,7 +7,7 @@ use super::recorder::Recorder;
 use crate::config::spec::StartTls;
 use crate::types::{Failure, KeyFamily};
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::client::{ClientSessionStore, ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
@@ -122,6 +122,14 @@ impl Client {
             old: config(&provider, None, &[&rustls::version::TLS12])?,
             algorithms: provider.signature_verification_algorithms,
         })
+    }
+
+    /// A client that keeps its sessions in `store`. rustls resumes only for the same verifier, which is made here: it is to be used
+    /// for all connections that are to be one client's.
+    pub(crate) fn resuming(&self, offer: &Offer, store: Arc<dyn ClientSessionStore>) -> ClientConfig {
+        let mut config = self.config(offer, &Arc::new(Recorder::new(offer.family, self.algorithms)));
+        config.resumption = Resumption::store(store);
+        config
     }
 
     /// Connects to `address` and shakes hands once. Bounded in time and bytes; never an error.
@@ -254,7 +262,7 @@ fn suits(suite: &SupportedCipherSuite, family: Option<KeyFamily>) -> bool {
 }
 
 /// What a failed handshake was.
-fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
+pub(super) fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return dial::broken(error);
     };

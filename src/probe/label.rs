@@ -344,6 +344,12 @@ labels! {
     ServedNewerThanDisk "served_newer_than_disk" Warn
         "What is served is newer than the file on disk: the next reload goes back."
         "Is this the directory the server reads, or was an old file restored? Publish the newest certificate there.";
+    TicketsNotShared "tickets_not_shared" Warn
+        "A session ticket of one node is not accepted by another of the same name: silent full handshakes."
+        "Give all nodes the same ticket key (nginx: ssl_session_ticket_key), and rotate it everywhere at once.";
+    EarlyDataOn "early_data_on" Warn
+        "TLS 1.3 early data (0-RTT) is accepted: requests can be replayed."
+        "Turn early data off, or let the application answer 425 to early requests that change something.";
     DiskKeyExposed "disk_key_exposed" Warn
         "The private key's file can be read by everybody on the machine."
         "chmod 600; and since it may have been read, issue with a new key.";
@@ -359,6 +365,12 @@ labels! {
     Tls13Only "tls13_only" Info
         "Only TLS 1.3 is offered; older clients cannot connect."
         "Nothing to do, unless clients without TLS 1.3 must connect.";
+    EarlyDataGuarded "early_data_guarded" Info
+        "Early data is on, and the application answers early requests with 425 Too Early."
+        "Nothing to do.";
+    ResumptionOff "resumption_off" Info
+        "The server never resumes sessions: each connection costs a full handshake."
+        "Turn session tickets on, if handshakes cost too much.";
     RootIncluded "root_included" Info
         "The self-signed root is sent as well: needless bytes, no failure."
         "Leave the root out.";

@@ -51,7 +51,11 @@ impl Lab {
     fn vhost(&self, address: SocketAddr, leaf: &Leaf, chain: &str, more: &str) -> String {
         let stem = format!("{}-{}", leaf.print().short(), free_port());
         let (chain, key) = leaf.write(self.dir.path(), &stem, chain);
-        Nginx::tls(address, &chain, &key).replacen("return 200", &format!("{more} return 200"), 1)
+        // One ticket key for all, as a fleet should have.
+        let tickets = self.dir.path().join("tickets.key");
+        fs::write(&tickets, [7; 80]).unwrap();
+        let more = format!("ssl_session_ticket_key {}; {more} return 200", tickets.display());
+        Nginx::tls(address, &chain, &key).replacen("return 200", &more, 1)
     }
 
     fn found(&self, name: &str, addresses: &[SocketAddr], change: impl FnOnce(&mut Query)) -> Vec<Finding> {

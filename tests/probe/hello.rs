@@ -1,15 +1,15 @@
 //! What rustls cannot speak, told from hellos of our own making: against servers that speak nothing else, each beside one that is
 //! well.
 
+use super::asking::{assert_labels, found};
 use super::rig::{Daemon, Nginx, SServer, free_port, require, run, scratch};
-use super::support::{Ca, Leaf, listen, look_at};
-use super::{refused, somewhere};
+use super::somewhere;
+use super::support::{Ca, Leaf, listen};
 use everleaf::config::spec::StartTls;
-use everleaf::ports::Shown;
-use everleaf::probe::checks::offered;
-use everleaf::probe::survey::hello::{self, Answer, Hellos, Offer};
-use everleaf::probe::{Finding, Label, Trouble};
+use everleaf::probe::Label;
+use everleaf::probe::survey::hello::{self, Answer, Offer};
 use nix::sched::{CloneFlags, unshare};
+use rcgen::SanType;
 use rustls::pki_types::ServerName;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -46,33 +46,11 @@ fn ask(address: SocketAddr, leaf: &Leaf, offer: Offer) -> Answer {
     wait_for(hello::ask(address, &name_of(leaf), StartTls::No, offer))
 }
 
-/// What is found where rustls could not shake hands, with the answers; nothing where it could.
-fn findings(address: SocketAddr, leaf: &Leaf) -> (Vec<Finding>, Option<Hellos>) {
-    let seen = look_at(address, leaf);
-    if seen.shown == Shown::Wanted {
-        return (Vec::new(), None);
-    }
-    let failure = refused(&seen);
-    let label = Label::ALL.iter().copied().find(|label| failure.code == format!("probe:{}", label.as_str())).unwrap();
-    let refusal = Trouble { label, answered: true, message: failure.message.to_string() };
-    let hellos = wait_for(hello::ask_all(address, &name_of(leaf), StartTls::No));
-    (offered::refused(&refusal, &hellos), Some(hellos))
-}
-
-/// The labels found, and that what was seen holds `words`. Who shows certificates in the clear has them recorded.
+/// The labels found, and that what was seen holds `words`.
 #[track_caller]
-fn assert_found(what: &str, address: SocketAddr, leaf: &Leaf, wanted: &[Label], words: &[&str]) {
-    let (found, hellos) = findings(address, leaf);
-    let labels: Vec<Label> = found.iter().map(|finding| finding.label).collect();
-    assert_eq!(labels, wanted, "{what}: {found:#?}\n{hellos:#?}");
-    for word in words {
-        assert!(found.iter().any(|finding| finding.seen.as_str().contains(word)), "{what}: {word}: {found:#?}");
-    }
-    let answers = hellos.iter().flat_map(|it| [&it.everything, &it.without_dhe, &it.tls12, &it.old]);
-    for shown in answers.filter(|it| it.certificate_bytes.is_some()) {
-        assert_eq!(shown.chain.len(), 2, "{what}: {shown:#?}");
-        assert_eq!(everleaf::types::sha256(&[&shown.chain[0]]), leaf.print(), "{what}");
-    }
+fn assert_found(what: &str, address: SocketAddr, (ca, leaf): (&Ca, &Leaf), wanted: &[Label], words: &[&str]) {
+    let wanted = if wanted.is_empty() { &[Label::Ok][..] } else { wanted };
+    assert_labels(what, &found(ca, &leaf.name, &[address]), wanted, words);
 }
 
 /// Whose certificate, how the server is started, more of that, the labels, words of the evidence.
@@ -107,19 +85,19 @@ fn openssl_shows_why_it_was_refused() {
         (&rsa, "-tls1_2 -groups P-521", "", &[NoCommonCipher], &["secp521r1"]),
         (&ecdsa, "-tls1_3 -groups X448", "", &[NoCommonCipher], &["X448"]),
         (&ecdsa, "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "", &[NoCommonCipher], &["TLS_AES_128_CCM_SHA256"]),
-        (&ecdsa, "-tls1_3", "", &[], &[]),
+        (&ecdsa, "-tls1_3", "", &[Label::Tls13Only, Label::Ok], &[]),
     ];
     let servers = cases.map(|(leaf, how, dh, ..)| {
         let more: Vec<&str> = how.split(' ').chain(dh.split(' ').filter(|word| !word.is_empty())).collect();
         SServer::start(somewhere(), &leaf.cert, &leaf.chain, &leaf.key, &more)
     });
     for ((leaf, how, dh, wanted, words), server) in cases.iter().zip(&servers) {
-        assert_found(&format!("{how} {dh}"), server.address(), leaf, wanted, words);
+        assert_found(&format!("{how} {dh}"), server.address(), (&ca, leaf), wanted, words);
     }
 }
 
 #[test]
-fn nginx_shows_why_it_was_refused_and_whether_tls_1_2_is_on() {
+fn nginx_shows_why_it_was_refused() {
     use Label::{NoCommonCipher, ProtocolTooOld, Tls13Only, WeakCipher, WeakDh};
     let ca = Ca::new("A");
     let (ecdsa, rsa) = (ca.issue("a.test"), ca.issue_rsa("a.test"));
@@ -127,37 +105,27 @@ fn nginx_shows_why_it_was_refused_and_whether_tls_1_2_is_on() {
     let [short, long] = groups(dir.path());
     let [with_short, with_long] =
         [short, long].map(|path| format!("ssl_dhparam {path}; ssl_protocols TLSv1.2; ssl_ciphers"));
-    // What is wrong without TLS 1.2 is only looked for where all is well else.
-    let cases: [(&Leaf, String, &[Label], Option<Label>); 10] = [
-        (&ecdsa, String::new(), &[], None),
-        (&ecdsa, "ssl_protocols TLSv1.2;".into(), &[], None),
-        (&ecdsa, "ssl_protocols TLSv1.3;".into(), &[], Some(Tls13Only)),
-        (
-            &ecdsa,
-            "ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;".into(),
-            &[],
-            Some(Tls13Only),
-        ),
-        (&rsa, "ssl_protocols TLSv1 TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;".into(), &[ProtocolTooOld], None),
-        (&rsa, "ssl_protocols TLSv1.2; ssl_ciphers AES128-SHA:DES-CBC3-SHA;".into(), &[WeakCipher], None),
-        (&ecdsa, "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;".into(), &[NoCommonCipher], None),
-        (&rsa, format!("{with_short} DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0;"), &[WeakDh], None),
-        (&rsa, format!("{with_short} DHE-RSA-AES128-GCM-SHA256:AES128-SHA:@SECLEVEL=0;"), &[WeakCipher], None),
-        (&rsa, format!("{with_long} DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256;"), &[], None),
+    let cases: [(&Leaf, String, &[Label]); 10] = [
+        (&ecdsa, String::new(), &[]),
+        (&ecdsa, "ssl_protocols TLSv1.2;".into(), &[]),
+        (&ecdsa, "ssl_protocols TLSv1.3;".into(), &[Tls13Only, Label::Ok]),
+        (&ecdsa, "ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;".into(), &[]),
+        (&rsa, "ssl_protocols TLSv1 TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;".into(), &[ProtocolTooOld]),
+        (&rsa, "ssl_protocols TLSv1.2; ssl_ciphers AES128-SHA:DES-CBC3-SHA;".into(), &[WeakCipher]),
+        (&ecdsa, "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;".into(), &[NoCommonCipher]),
+        (&rsa, format!("{with_short} DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0;"), &[WeakDh]),
+        (&rsa, format!("{with_short} DHE-RSA-AES128-GCM-SHA256:AES128-SHA:@SECLEVEL=0;"), &[WeakCipher]),
+        (&rsa, format!("{with_long} DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256;"), &[]),
     ];
     let places: Vec<SocketAddr> = cases.iter().map(|_| somewhere()).collect();
     let mut http = String::new();
-    for ((leaf, how, ..), place) in cases.iter().zip(&places) {
+    for ((leaf, how, _), place) in cases.iter().zip(&places) {
         let (chain, key) = leaf.write(dir.path(), &leaf.print().short(), &leaf.fullchain());
         http.push_str(&Nginx::tls(*place, &chain, &key).replacen("return", &format!("{how} return"), 1));
     }
     let _nginx = Nginx::start(&http, places[0]);
-    for ((leaf, how, wanted, beside), place) in cases.iter().zip(&places) {
-        assert_found(how, *place, leaf, wanted, &[]);
-        if wanted.is_empty() {
-            let found = offered::without_tls12(&ask(*place, leaf, Offer::Tls12));
-            assert_eq!(found.as_ref().map(|finding| finding.label), *beside, "{how}: {found:?}");
-        }
+    for ((leaf, how, wanted), place) in cases.iter().zip(&places) {
+        assert_found(how, *place, (&ca, leaf), wanted, &[]);
     }
 }
 
@@ -189,18 +157,19 @@ fn gnutls_shows_why_it_was_refused() {
         let (chain, key) = leaf.write(dir.path(), &leaf.print().short(), &leaf.fullchain());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = Command::new(require("gnutls-serv"));
-        command.args(["--http", "--quiet", "--priority", &priority, "--dhparams", &short]);
+        command.args(["--http", "--quiet", "--disable-client-cert", "--priority", &priority, "--dhparams", &short]);
         command.arg(format!("--port={}", address.port()));
         command.arg("--x509certfile").arg(chain).arg("--x509keyfile").arg(key);
         let mut server = Daemon::spawn("gnutls-serv", &command, dir.path());
         server.await_port(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())));
-        assert_found(&priority, address, leaf, wanted, &[]);
+        assert_found(&priority, address, (&ca, leaf), wanted, &[]);
     }
 }
 
 #[test]
 fn who_refuses_everything_alike_is_told_as_seen() {
-    let leaf = Ca::new("A").issue("a.test");
+    let ca = Ca::new("A");
+    let leaf = ca.issue("a.test");
     let always = |answer: &'static [u8]| {
         listen(somewhere(), move |_, mut stream| {
             let _ = stream.read(&mut [0; 4096]);
@@ -217,7 +186,7 @@ fn who_refuses_everything_alike_is_told_as_seen() {
         // A warning and nothing after it.
         (&[21, 3, 1, 0, 2, 2, 112], Label::SniRejected, ["unrecognized_name (112)", ""]),
     ] {
-        assert_found(&format!("{answer:?}"), always(answer), &leaf, &[label], &words);
+        assert_found(&format!("{answer:?}"), always(answer), (&ca, &leaf), &[label], &words);
     }
 }
 
@@ -260,15 +229,36 @@ fn whatever_is_sent_back_costs_no_more_than_its_bounds() {
 #[test]
 fn more_certificates_than_clients_read_are_counted_in_the_clear_and_behind_encryption() {
     let ca = Ca::new("A");
-    let leaf = ca.issue("a.test");
-    let chain = ca.intermediate().repeat(200);
-    for version in ["-tls1_2", "-tls1_3"] {
-        let large = SServer::start(somewhere(), &leaf.cert, &chain, &leaf.key, &[version]);
-        let (found, hellos) = findings(large.address(), &leaf);
-        assert_eq!(found.iter().map(|it| it.label).collect::<Vec<_>>(), [Label::CertTooLarge], "{found:?}");
-        let shown = hellos.unwrap().everything;
-        let clear = version == "-tls1_2";
-        assert_eq!(shown.chain.len(), if clear { 201 } else { 0 });
-        assert!(shown.certificate_bytes.is_some_and(|bytes| bytes > 65_536) == clear, "{:?}", shown.certificate_bytes);
+    let names: Vec<String> = (0..3000).map(|number| format!("shop-number-{number}.a.test")).collect();
+    let [large, well] = [3000, 1000].map(|count| {
+        ca.issue_with("a.test", &rcgen::KeyPair::generate().unwrap(), |params| {
+            params
+                .subject_alt_names
+                .extend(names[..count].iter().map(|name| SanType::DnsName(name.as_str().try_into().unwrap())));
+        })
+    });
+    for (how, in_the_clear) in [("-tls1_2", true), ("-tls1_3", false)] {
+        let server = SServer::start(somewhere(), &large.cert, &large.chain, &large.key, &[how]);
+        let answer = ask(server.address(), &large, Offer::Everything);
+        assert_eq!(answer.certificate_bytes.is_some_and(|bytes| bytes > 65_536), in_the_clear, "{how}");
+        assert_found(how, server.address(), (&ca, &large), &[Label::CertTooLarge], &[]);
+    }
+    let server = SServer::start(somewhere(), &well.cert, &well.chain, &well.key, &[]);
+    assert_found("30 KB", server.address(), (&ca, &well), &[], &[]);
+}
+
+#[test]
+fn certificates_shown_to_a_client_that_is_refused_are_judged_as_well() {
+    let ca = Ca::new("A");
+    let leaf = ca.issue_rsa("a.test");
+    let (incomplete, other) = (Leaf { chain: String::new(), ..leaf.clone() }, ca.issue_rsa("b.test"));
+    for (served, how, wanted) in [
+        (&leaf, "-tls1_1 -cipher ALL@SECLEVEL=0", &[Label::ProtocolTooOld][..]),
+        (&incomplete, "-tls1_1 -cipher ALL@SECLEVEL=0", &[Label::ProtocolTooOld, Label::MissingIntermediate]),
+        (&other, "-tls1_2 -cipher AES128-SHA", &[Label::WeakCipher, Label::NameMismatch]),
+    ] {
+        let more: Vec<&str> = how.split(' ').collect();
+        let server = SServer::start(somewhere(), &served.cert, &served.chain, &served.key, &more);
+        assert_found(how, server.address(), (&ca, &leaf), wanted, &[]);
     }
 }

@@ -1,12 +1,14 @@
 //! The prober against real servers: nginx, `openssl s_server`, and sockets that misbehave on purpose.
 #![cfg(test)]
 
+mod asking;
 mod crl;
 mod disk;
 mod endpoints;
 mod hello;
 mod http;
 mod lab;
+mod resumption;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod support;

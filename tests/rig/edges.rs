@@ -166,8 +166,14 @@ pub(crate) struct SServer {
 }
 
 impl SServer {
-    /// Serves `cert` (PEM) with `chain` (PEM, may be empty) and `key` at `address`; `more` are further arguments.
+    /// Serves `cert` (PEM) with `chain` (PEM, may be empty) and `key` at `address`, and a page over HTTP; `more` are further
+    /// arguments.
     pub(crate) fn start(address: SocketAddr, cert: &str, chain: &str, key: &str, more: &[&str]) -> Self {
+        Self::bare(address, cert, chain, key, &[&["-www"], more].concat())
+    }
+
+    /// The same without HTTP.
+    pub(crate) fn bare(address: SocketAddr, cert: &str, chain: &str, key: &str, more: &[&str]) -> Self {
         let dir = scratch("s_server");
         let file = |name: &str, text: &str| {
             let path = dir.path().join(name);
@@ -175,7 +181,7 @@ impl SServer {
             path
         };
         let mut command = Command::new(require("openssl"));
-        command.args(["s_server", "-accept", &address.to_string(), "-www", "-quiet"]);
+        command.args(["s_server", "-accept", &address.to_string(), "-quiet"]);
         command.arg("-cert").arg(file("cert.pem", cert)).arg("-key").arg(file("key.pem", key));
         if !chain.is_empty() {
             // Without -no_build… openssl would put a chain of its own together from what it was given.

@@ -13,6 +13,7 @@ pub mod http;
 mod negotiation;
 pub mod offered;
 mod reach;
+mod resumption;
 pub mod revocation;
 mod sni;
 pub mod staple;
@@ -47,6 +48,7 @@ fn found(case: &Case<'_>) -> Vec<Finding> {
     found.extend(http::check(case));
     found.extend(clock::check(case));
     found.extend(disk::check(case));
+    found.extend(resumption::check(case));
     found
 }
 

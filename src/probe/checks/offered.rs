@@ -34,17 +34,10 @@ pub fn refused(refusal: &Trouble, hellos: &Hellos) -> Vec<Finding> {
     found
 }
 
-/// What is offered to clients without TLS 1.3, where those with it are served: `tls12` is the answer to TLS 1.2 alone.
-#[must_use]
-pub fn without_tls12(tls12: &Answer) -> Option<Finding> {
-    let how = match tls12.alert()? {
-        AlertDescription::ProtocolVersion => "TLS 1.2 is refused",
-        AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-            "TLS 1.2 is turned on, and no suite for it"
-        }
-        _ => return None,
-    };
-    Some(Finding::new(Label::Tls13Only, format!("TLS 1.3 works; {how} ({})", told(tls12))))
+/// Whether hellos could tell more of how the handshake ended: it was refused, or broken off, without a cause.
+pub(in crate::probe) fn is_open(end: &Trouble) -> bool {
+    use Label::{CertTooLarge, ConnClosed, ConnReset, HandshakeRefused, ProtocolTooOld};
+    [CertTooLarge, ConnClosed, ConnReset, HandshakeRefused, ProtocolTooOld].contains(&end.label)
 }
 
 fn newest(answer: &Answer) -> u16 {

@@ -1,34 +1,37 @@
 //! Whether it can be reached, and whether TLS comes about.
 
-use super::{Case, SLOW, View};
+use super::{Case, SLOW, View, offered};
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
 use crate::types::humane;
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let unresolved = case.survey.unresolved.iter().map(|it| Finding::new(it.label, &it.message));
-    unresolved.chain(case.views.iter().filter_map(|view| here(case, view))).collect()
+    unresolved.chain(case.views.iter().flat_map(|view| here(case, view))).collect()
 }
 
-fn here(case: &Case<'_>, view: &View<'_>) -> Option<Finding> {
+fn here(case: &Case<'_>, view: &View<'_>) -> Vec<Finding> {
     let main = &view.sight.main;
-    let trouble = match &main.end {
+    let works_without = view.sight.bare.as_ref().is_some_and(|bare| bare.end.is_ok());
+    let found = match &main.end {
         Ok(()) if main.took >= SLOW => {
             let seen = format!("the handshake took {}", humane(main.took));
-            return Some(view.found(Finding::new(Label::HandshakeSlow, seen)));
+            vec![Finding::new(Label::HandshakeSlow, seen)]
         }
-        Ok(()) => return None,
-        Err(trouble) => trouble,
+        Ok(()) => Vec::new(),
+        Err(_) if unmeant(case, view) => Vec::new(),
+        Err(trouble) if works_without => {
+            let seen = format!("{}; without application protocols (h2, http/1.1) it works", trouble.message);
+            vec![Finding::new(Label::AlpnRejected, seen)]
+        }
+        Err(trouble) => match &view.sight.hellos {
+            Some(hellos) => offered::refused(trouble, hellos),
+            None => vec![Finding::new(trouble.label, &trouble.message)],
+        },
     };
-    if unmeant(case, view) {
-        return None;
-    }
-    let works_without = view.sight.bare.as_ref().is_some_and(|bare| bare.end.is_ok());
-    if works_without {
-        let seen = format!("{}; without application protocols (h2, http/1.1) it works", trouble.message);
-        return Some(view.found(Finding::new(Label::AlpnRejected, seen)));
-    }
-    Some(view.found(Finding::new(trouble.label, &trouble.message)))
+    // Of certificates that could be read all the same, their own check says more.
+    let known = |label: Label| view.presented.judged.findings.iter().any(|it| it.label == label);
+    found.into_iter().filter(|it| !known(it.label)).map(|finding| view.found(finding)).collect()
 }
 
 /// Whether an address that does not answer says nothing about a name that has others which do: this machine has no IPv6; or it is the

@@ -4,12 +4,13 @@ pub mod crl;
 pub mod hello;
 pub mod http;
 mod policy;
+pub mod resumption;
 mod revocation;
 mod sight;
 
 pub use sight::Sight;
 
-use super::checks::SLOW;
+use super::checks::{SLOW, offered};
 use super::files::Disk;
 use super::handshake::{Client, Handshake, Offer};
 use super::label::{Label, Trouble};
@@ -72,7 +73,7 @@ impl Surveyor {
     /// Code `probe:tls` when the TLS library cannot be set up.
     pub fn new(resolver: Rc<Resolver>, clock: Rc<dyn Clock>, sockets: usize) -> Result<Self, Failure> {
         // A lookup waits for its sockets together, and would wait for ever for more than there are.
-        let open = Semaphore::new(sockets.max(LOOKUP as usize));
+        let open = Semaphore::new(sockets.max(LOOKUP.max(hello::AT_ONCE) as usize));
         let (busy, lists) = (Semaphore::new(BUSY), crl::Lists::default());
         Ok(Self { resolver, clock, client: Client::new()?, open, busy, lists })
     }
@@ -90,7 +91,13 @@ impl Surveyor {
             Box::pin(self.revocation(&mut sight, &query, sni.as_ref())).await;
             sight
         });
-        let sights = join_all(each).await;
+        let mut sights = join_all(each).await;
+        if !query.quick {
+            let all = join_all(sights.iter().map(|sight| self.rounds(&query, sight, &sights, sni.as_ref()))).await;
+            for (sight, rounds) in sights.iter_mut().zip(all) {
+                sight.rounds = rounds;
+            }
+        }
         Ok(Survey { query, at, unresolved, sights, disk: None })
     }
 
@@ -139,7 +146,7 @@ impl Surveyor {
             starttls: query.starttls,
             family: None,
             old: false,
-            web: query.starttls == StartTls::No && !NOT_WEB.contains(&address.port()),
+            web: is_web(query, address),
             patient: true,
         };
         let mut sight = Sight::new(address, node, self.shake(address, &offer).await);
@@ -150,6 +157,16 @@ impl Surveyor {
         }
         if sight.main.end.as_ref().is_err_and(|trouble| trouble.label == Label::Unreachable) {
             sight.routed = routed(address);
+        }
+        if let Err(trouble) = &sight.main.end
+            && offered::is_open(trouble)
+            && sight.main.chain.is_empty()
+        {
+            let _slots = self.open.acquire_many(hello::AT_ONCE).await;
+            let hellos = Box::pin(hello::ask_all(address, &offer.name, offer.starttls)).await;
+            // What is shown in the clear is a certificate like any other, only unproved.
+            sight.main.chain = hellos.chain().to_vec();
+            sight.hellos = Some(hellos);
         }
         // Whoever did not answer at all would cost as much time again.
         if query.quick || sight.main.end.as_ref().is_err_and(|trouble| !trouble.answered) {
@@ -222,6 +239,11 @@ impl Surveyor {
         });
         join_all(looks).await
     }
+}
+
+/// Whether it may speak HTTP.
+fn is_web(query: &Query, address: SocketAddr) -> bool {
+    query.starttls == StartTls::No && !NOT_WEB.contains(&address.port())
 }
 
 const fn other(family: KeyFamily) -> KeyFamily {

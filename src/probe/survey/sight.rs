@@ -1,7 +1,9 @@
 //! What one address showed.
 
 use super::crl::Fetched;
+use super::hello::Hellos;
 use super::http::{Mute, Spoken};
+use super::resumption::Round;
 use crate::probe::handshake::Handshake;
 use crate::types::{Identifier, NodeName};
 use std::net::SocketAddr;
@@ -39,6 +41,10 @@ pub struct Sight {
     pub http: Option<Result<Spoken, Mute>>,
     /// What is answered without TLS, and at which port.
     pub plain: Option<(u16, Result<Spoken, Mute>)>,
+    /// What it answers to hellos with more than rustls has, after a refusal.
+    pub hellos: Option<Hellos>,
+    /// What its session tickets are worth, in each version that it speaks.
+    pub rounds: Vec<Round>,
 }
 
 impl Sight {
@@ -60,6 +66,8 @@ impl Sight {
             other_crls: Vec::new(),
             http: None,
             plain: None,
+            hellos: None,
+            rounds: Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::config::spec::StartTls;
 use crate::probe::dial;
 use crate::probe::label::{Label, Trouble};
 use aws_lc_rs::rand;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// From the connection attempt to the end of the answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How many connections [`ask_all`] has at once.
+pub(super) const AT_ONCE: u32 = 5;
 
 /// What a server answers to the same question asked in several ways, where rustls could not shake hands.
 #[derive(Debug, Clone)]
@@ -34,6 +37,15 @@ pub struct Hellos {
     pub old: Answer,
     /// To a version that there is not: shows whether the server tells versions apart.
     pub unheard: Answer,
+}
+
+impl Hellos {
+    /// The certificates of the first answer that shows any.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        let answers = [&self.everything, &self.tls12, &self.old];
+        answers.into_iter().map(|answer| answer.chain.as_slice()).find(|chain| !chain.is_empty()).unwrap_or_default()
+    }
 }
 
 /// Asks in all ways, side by side. Bounded in time and bytes; never an error.

@@ -54,6 +54,15 @@ impl Question {
         let own = if self.scheme == "https" { 443 } else { 80 };
         if self.port == own { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
+
+    /// A request as it is sent, and what is to become of the connection.
+    pub(super) fn text(&self, method: &str, path: &str, connection: &str) -> String {
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: everleaf/{}\r\nAccept: */*\r\nConnection: {connection}\r\n\r\n",
+            self.authority(),
+            env!("CARGO_PKG_VERSION"),
+        )
+    }
 }
 
 fn in_url(host: &Identifier) -> String {
@@ -161,11 +170,7 @@ where
 {
     let exchange = async {
         let mut stream = open().await.map_err(Mute::Unopened)?;
-        let text = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: everleaf/{}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-            question.authority(),
-            env!("CARGO_PKG_VERSION"),
-        );
+        let text = question.text(method, path, "close");
         // Who refuses may close before it has read: what it said is read all the same.
         let sent = async {
             stream.write_all(text.as_bytes()).await?;
