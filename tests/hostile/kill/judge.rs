@@ -2,7 +2,7 @@
 
 use super::shop::{NAME, NAMES, Shop};
 use crate::rig::scene::plain_serial;
-use crate::rig::{Nginx, require};
+use crate::rig::{Nginx, require, wait_until};
 use everleaf::types::{Digest, sha256};
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::Value;
@@ -11,6 +11,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long nginx may take to serve what was put back.
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// How things stood before a blow.
 pub(crate) struct Before {
@@ -48,7 +52,15 @@ impl Before {
         let data = fs::read_link(shop.live("..data")).map(|name| shop.live(&name.to_string_lossy()));
         let published = data.map(|dir| contents(&dir)).unwrap_or_default();
         let (issued, orders) = (shop.scene.pebble.issued(), shop.scene.pebble.orders());
-        Self { served: shop.served(), published, issued, orders, asked: asked(shop) }
+        // A worker of the last blow's nginx may still answer where the machine is busy.
+        let shown = pair(shop, published.is_empty()).expect("a shop put back has a pair");
+        let mut served = None;
+        let settled = wait_until(SETTLE, || {
+            served = shop.served();
+            served.as_ref() == Some(&shown)
+        });
+        assert!(settled, "nginx serves {served:?} and not {shown}, which was put back");
+        Self { served, published, issued, orders, asked: asked(shop) }
     }
 
     /// At the moment: a pair that loads is published, what was published before is as it was, nginx serves, and no key that may be
