@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How long nginx may take to serve what was put back.
+/// How long nginx's old workers may go on.
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// How things stood before a blow.
@@ -121,8 +121,14 @@ impl Before {
     fn live(shop: &Shop) -> Result<String, String> {
         let status = shop.scene.status(NAME);
         let named = plain_serial(status["generation"]["serial"].as_str().unwrap_or_default());
-        let (live, served) = (pair(shop, false)?, shop.served());
-        if status["stage"] != "live" || served.as_ref() != Some(&named) || live != named {
+        let live = pair(shop, false)?;
+        // Two handshakes at once, as the shop's configuration has it, need not meet a worker that is about to go.
+        let mut served = None;
+        let settled = wait_until(SETTLE, || {
+            served = shop.served();
+            served.as_ref() == Some(&named)
+        });
+        if status["stage"] != "live" || !settled || live != named {
             let stage = &status["stage"];
             return Err(format!("it is {stage}, status names {named}, live is {live}, nginx serves {served:?}"));
         }
