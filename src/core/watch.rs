@@ -11,10 +11,8 @@ use crate::types::{Class, Digest, Failure, Fingerprint, GenId, NodeName, Seq, Ti
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Between two looks at an endpoint that does not yet serve what it should: most servers do within a moment of their reload, so
-/// the first wait is short, each is as long as all before it, and none is longer than the longest.
-const FIRST_RELOOK: Duration = Duration::from_millis(100);
-const LONGEST_RELOOK: Duration = Duration::from_secs(1);
+/// Between two looks at an endpoint that does not yet serve what it should.
+const RELOOK: Duration = Duration::from_secs(1);
 
 /// The node behind an endpoint, when that is known.
 pub(super) fn behind<'a>(view: &View<'a>, endpoint: &'a Endpoint) -> Option<&'a NodeName> {
@@ -101,8 +99,7 @@ impl<'a> Watch<'a> {
 
     pub(super) fn look(&self, confirm: Handshakes, now: Timestamp, draft: &mut Draft) {
         let endpoint = self.endpoint.to_string();
-        let pause = |seen: &EndpointSeen| seen.at.since(self.floor.1).clamp(FIRST_RELOOK, LONGEST_RELOOK);
-        let again = self.current().filter(|seen| seen.whole && seen.at <= now).map(|seen| seen.at + pause(seen));
+        let again = self.current().filter(|seen| seen.whole && seen.at <= now).map(|seen| seen.at + RELOOK);
         if let Some(at) = again.filter(|at| *at > now) {
             return draft.wake(at, WakeKind::Pause, Reason::Draining { endpoint });
         }

@@ -56,26 +56,6 @@ fn the_old_leaf_after_a_reload_is_reloaded_again_with_patience() {
     assert_eq!(story.does(), [("reload", Reason::StillOld { node: node(1) })]);
 }
 
-/// Most servers take a moment, and some a minute: looks come quickly at first, and never more than one a second for long.
-#[test]
-fn a_server_that_takes_a_moment_costs_a_moment() {
-    let mut story = Story::live();
-    story.later(61 * DAY);
-    story.issues(2);
-    story.rolls_out(&[2]);
-    story.deploys(1);
-    story.reloads(1);
-    let (old, reloaded) = (story.old_leaf(), story.now);
-    let mut after = Vec::new();
-    for _ in 0..7 {
-        story.shows(1, old.clone());
-        let next = story.waits_for(|why| matches!(why, Reason::Draining { .. })).expect("patience");
-        after.push(next.since(reloaded).as_millis());
-        story.now = next;
-    }
-    assert_eq!(after, [100, 200, 400, 800, 1_600, 2_600, 3_600]);
-}
-
 #[test]
 fn what_drifts_twice_is_not_reloaded_without_end() {
     let mut story = Story::live();

@@ -21,7 +21,7 @@ const SHARES: u64 = 4;
 
 /// How many shops are struck at once: most of a blow's time is waiting.
 fn shops() -> u64 {
-    if full() { 4 } else { 2 }
+    if full() { 4 } else { 3 }
 }
 
 /// SIGKILL where something is published or journaled. Taking and letting go of a lock leaves nothing on the disk.
