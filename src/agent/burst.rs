@@ -254,7 +254,7 @@ impl<'a> Burst<'a> {
         true
     }
 
-    /// What is planned in its stead is planned from a journal that has moved on, and so comes to an end.
+    /// Counts a piece of work that could not begin: what is planned in its stead may not begin either, and that has a bound.
     fn turn_back(&mut self, name: &CertName) {
         let Some(hand) = self.hands.get_mut(name) else { return };
         hand.turned_back += 1;

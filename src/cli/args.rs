@@ -255,16 +255,8 @@ pub(super) struct Probe {
 
 /// What comes before TLS.
 fn starttls(text: &str) -> Result<StartTls, String> {
-    let known = [
-        ("smtp", StartTls::Smtp),
-        ("imap", StartTls::Imap),
-        ("pop3", StartTls::Pop3),
-        ("postgres", StartTls::Postgres),
-        ("mysql", StartTls::Mysql),
-        ("ldap", StartTls::Ldap),
-    ];
-    let found = known.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind);
-    found.ok_or_else(|| format!("known are {}", known.map(|(word, _)| word).join(", ")))
+    let found = StartTls::WORDS.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind);
+    found.ok_or_else(|| format!("known are {}", StartTls::WORDS.map(|(word, _)| word).join(", ")))
 }
 
 /// A DNS server, at the usual port where none is named.

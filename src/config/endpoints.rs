@@ -122,16 +122,7 @@ impl Reader<'_> {
     }
 
     fn manner(&self, fields: &mut Fields<'_>, served: &Served<'_>, only: Option<NodeName>) -> Manner {
-        let words = [
-            ("none", StartTls::No),
-            ("smtp", StartTls::Smtp),
-            ("imap", StartTls::Imap),
-            ("pop3", StartTls::Pop3),
-            ("postgres", StartTls::Postgres),
-            ("mysql", StartTls::Mysql),
-            ("ldap", StartTls::Ldap),
-        ];
-        let starttls = fields.take("starttls").and_then(|node| self.word(node, &words)).unwrap_or_default();
+        let starttls = fields.take("starttls").and_then(|node| self.word(node, &StartTls::WORDS)).unwrap_or_default();
         let expect =
             fields.take("expect").and_then(|node| self.word(node, &[("leaf", Expect::Leaf), ("valid", Expect::Valid)]));
         let expect = expect.unwrap_or_default();

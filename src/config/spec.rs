@@ -430,6 +430,19 @@ pub enum StartTls {
     Ldap,
 }
 
+impl StartTls {
+    /// What people write for each.
+    pub const WORDS: [(&'static str, Self); 7] = [
+        ("none", Self::No),
+        ("smtp", Self::Smtp),
+        ("imap", Self::Imap),
+        ("pop3", Self::Pop3),
+        ("postgres", Self::Postgres),
+        ("mysql", Self::Mysql),
+        ("ldap", Self::Ldap),
+    ];
+}
+
 /// What counts as confirmed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expect {

@@ -227,9 +227,7 @@ mod tests {
     #[test]
     fn each_service_has_its_port_and_each_target_is_read_back() {
         let port = |starttls| Target::new("a.org".parse().expect("a place"), starttls).port;
-        let kinds =
-            [StartTls::Smtp, StartTls::Imap, StartTls::Pop3, StartTls::Postgres, StartTls::Mysql, StartTls::Ldap];
-        assert_eq!(kinds.map(port), [25, 143, 110, 5432, 3306, 389]);
+        assert_eq!(StartTls::WORDS.map(|(_, kind)| port(kind)), [443, 25, 143, 110, 5432, 3306, 389]);
         for typed in ["a.org:25", "[::1]:443", "127.0.0.1:9"] {
             assert_eq!(shown(typed), typed);
         }
