@@ -5,6 +5,7 @@ mod asking;
 mod crl;
 mod disk;
 mod endpoints;
+mod fleet;
 mod hello;
 mod http;
 mod lab;

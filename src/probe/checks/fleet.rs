@@ -1,5 +1,7 @@
 //! Several addresses of one name against each other. Where all do the same, nothing is said here.
 
+mod policy;
+
 use super::{Case, View, reach};
 use crate::pki::Certificate;
 use crate::probe::finding::Finding;
@@ -7,15 +9,15 @@ use crate::probe::label::{Label, Severity};
 use crate::types::humane;
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
+    let mut found = policy::differs(case);
     let fine: Vec<&View<'_>> = case.views.iter().filter(|view| view.is_fine()).collect();
     if fine.is_empty() || case.views.len() < 2 {
-        return Vec::new();
+        return found;
     }
     let apart = |view: &View<'_>| fine.iter().all(|it| it.sight.address != view.sight.address);
     let odd = case.views.iter().filter(|view| apart(view) && !reach::unmeant(case, view));
-    let mut found: Vec<Finding> = odd.filter_map(|view| outlier(case, view, &fine).map(|it| view.found(it))).collect();
+    found.extend(odd.filter_map(|view| outlier(case, view, &fine).map(|it| view.found(it))));
     found.extend(generations(case, &fine));
-    found.extend(policies(&fine));
     found
 }
 
@@ -113,29 +115,4 @@ fn listed(case: &Case<'_>, leaves: &[(&View<'_>, &Certificate)]) -> String {
         format!("{} serial {} ({left} left)", view.sight.address, leaf.serial())
     };
     leaves.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
-/// The same certificate, and one address that speaks otherwise than most.
-fn policies(fine: &[&View<'_>]) -> Vec<Finding> {
-    let print = |view: &View<'_>| view.leaf().map(Certificate::fingerprint);
-    if fine.len() < 2 || fine.iter().any(|view| print(view) != print(fine[0])) {
-        return Vec::new();
-    }
-    let spoken = |view: &View<'_>| {
-        let agreed = view.sight.telling().agreed.as_ref()?;
-        Some((agreed.version.clone(), agreed.alpn.clone()))
-    };
-    let count = |it: &Option<(String, Option<String>)>| fine.iter().filter(|view| spoken(view) == *it).count();
-    let usual = fine.iter().rev().map(|view| spoken(view)).max_by_key(|it| count(it)).flatten();
-    let Some(usual) = usual else { return Vec::new() };
-    let says = |(version, alpn): &(String, Option<String>)| {
-        let alpn = alpn.as_ref().map_or_else(|| " without application protocol".to_owned(), |it| format!(" with {it}"));
-        format!("{version}{alpn}")
-    };
-    let odd = fine.iter().filter_map(|view| Some((view, spoken(view).filter(|it| *it != usual)?)));
-    odd.map(|(view, own)| {
-        let seen = format!("here {}, elsewhere {}", says(&own), says(&usual));
-        view.found(Finding::new(Label::NodePolicyDiffers, seen))
-    })
-    .collect()
 }

@@ -86,8 +86,12 @@ impl Surveyor {
         let at = self.clock.now();
         let sni = query.sni().map(server_name).transpose()?;
         let (addresses, unresolved) = self.addresses(&query).await;
+        let fleet = addresses.len() > 1 && !query.quick;
         let each = addresses.into_iter().map(async |(address, node)| {
             let mut sight = self.sight(&query, address, node, sni.as_ref()).await;
+            if fleet && sight.main.end.is_ok() {
+                sight.legacy = Some(Box::pin(self.legacy(&query, address, sni.as_ref())).await);
+            }
             Box::pin(self.revocation(&mut sight, &query, sni.as_ref())).await;
             sight
         });
@@ -177,6 +181,13 @@ impl Surveyor {
         let looks = join(Box::pin(said), Box::pin(self.deepen(&mut sight, query, &offer)));
         ((sight.http, sight.plain), ()) = looks.await;
         sight
+    }
+
+    /// Whether it takes what came before TLS 1.2: only told beside others that do not.
+    async fn legacy(&self, query: &Query, address: SocketAddr, sni: Option<&ServerName<'static>>) -> hello::Answer {
+        let nobody = ServerName::IpAddress(address.ip().into());
+        let _socket = self.open.acquire().await;
+        hello::ask(address, sni.unwrap_or(&nobody), query.starttls, hello::Offer::Old).await
     }
 
     async fn shake(&self, address: SocketAddr, offer: &Offer) -> Handshake {

@@ -27,6 +27,8 @@ use tokio_rustls::client::TlsStream;
 const ROUND_LIMIT: Duration = Duration::from_millis(4500);
 /// How long a ticket of TLS 1.3, which comes after the handshake, is waited for.
 const TICKET_LIMIT: Duration = Duration::from_millis(800);
+/// How often it is looked whether one has come.
+const TICKET_TICK: Duration = Duration::from_millis(20);
 /// For saying goodbye: a server forgets the session of whoever does not.
 const CLOSE_LIMIT: Duration = Duration::from_millis(100);
 /// A server that does not take its own ticket is asked again: behind one address may be several.
@@ -199,10 +201,11 @@ impl Asker<'_> {
         let late = shaken.version == Some(ProtocolVersion::TLSv1_3);
         while late && tickets.is_empty() && Instant::now() < until {
             let mut data = [0; 1];
-            // A server that speaks first has given its tickets before.
-            match tokio::time::timeout_at(until, shaken.stream.read(&mut data)).await {
-                Ok(Ok(1..)) if !tickets.is_empty() => {}
-                _ => break,
+            // A ticket is no data: reading takes it in, and goes on waiting.
+            match tokio::time::timeout(TICKET_TICK, shaken.stream.read(&mut data)).await {
+                Err(_) => {}
+                // A server that speaks first has given its tickets before.
+                Ok(_) => break,
             }
         }
         leave(shaken).await;

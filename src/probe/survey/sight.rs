@@ -1,7 +1,7 @@
 //! What one address showed.
 
 use super::crl::Fetched;
-use super::hello::Hellos;
+use super::hello::{Answer, Hellos};
 use super::http::{Mute, Spoken};
 use super::resumption::Round;
 use crate::probe::handshake::Handshake;
@@ -31,6 +31,8 @@ pub struct Sight {
     pub other_family: Option<Handshake>,
     /// With TLS 1.2 only, after a handshake with TLS 1.3.
     pub old: Option<Handshake>,
+    /// What it answers to TLS 1.0 and 1.1, where the name has several addresses.
+    pub legacy: Option<Answer>,
     /// Once more a little later, where the leaf demands a staple and none came.
     pub again: Option<Handshake>,
     /// The CRLs that the certificates point to, where they were asked for.
@@ -61,6 +63,7 @@ impl Sight {
             neighbours: Vec::new(),
             other_family: None,
             old: None,
+            legacy: None,
             again: None,
             crls: Vec::new(),
             other_crls: Vec::new(),

@@ -53,6 +53,16 @@ pub fn judge(policy: &Policy<'_>) -> Vec<Finding> {
     vec![step(policy, host, read, value)]
 }
 
+/// The first of the policies sent, which is the one that browsers take.
+pub(super) fn first(headers: &HeaderMap) -> Option<Result<Hsts, String>> {
+    values(headers).next().map(parse)
+}
+
+/// Whether the policy itself falls short of what preload lists ask for.
+pub(super) const fn amiss(read: Hsts) -> bool {
+    read.max_age < YEAR || !read.subdomains
+}
+
 fn values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers.get_all(STRICT_TRANSPORT_SECURITY).iter().map(http::HeaderValue::as_bytes)
 }
