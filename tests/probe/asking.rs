@@ -6,7 +6,7 @@ use everleaf::net::dns::Resolver;
 use everleaf::pki::Anchors;
 use everleaf::probe::chain::Store;
 use everleaf::probe::checks::Case;
-use everleaf::probe::survey::Surveyor;
+use everleaf::probe::survey::{Survey, Surveyor};
 use everleaf::probe::target::{Place, Query, Target, Via};
 use everleaf::probe::{Finding, Label};
 use everleaf::types::{Identifier, Printable};
@@ -42,11 +42,15 @@ pub(crate) fn query(ca: &Ca, name: &str, addresses: &[SocketAddr]) -> Query {
 
 /// What a survey comes to.
 pub(crate) fn probed(query: Query) -> Vec<Finding> {
+    Case::new(&surveyed(query)).verdict().findings().to_vec()
+}
+
+/// All that is seen.
+pub(crate) fn surveyed(query: Query) -> Survey {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let surveyor = Surveyor::new(Rc::new(Resolver::new(&[]).unwrap()), Rc::new(SystemClock), 200).unwrap();
-        let survey = surveyor.survey(query).await.unwrap();
-        Case::new(&survey).verdict().findings().to_vec()
+        surveyor.survey(query).await.unwrap()
     })
 }
 

@@ -1,6 +1,6 @@
 //! Sessions of nginx and `openssl s_server`: resumed, shared, off; early data taken, guarded, off.
 
-use super::asking::{assert_labels, found};
+use super::asking::{assert_labels, found, query, surveyed};
 use super::rig::{Nginx, SServer, free_port, hosts, scratch};
 use super::somewhere;
 use super::support::{Ca, Leaf};
@@ -60,6 +60,28 @@ fn tickets_are_shared_by_those_who_have_the_same_key() {
     let (second, [two, _]) = pair(dir.path(), &rsa, [&b, &b]);
     let _nginx = Nginx::start(&format!("{first}{second}"), one);
     assert_labels("two leaves", &found(&ca, "a.test", &[one, two]), &[Label::FleetMixedCerts, Ok], &[]);
+}
+
+#[test]
+fn what_a_server_gives_while_it_refuses_anothers_ticket_is_its_own() {
+    let ca = Ca::new("A");
+    let leaf = ca.issue("a.test");
+    let dir = scratch("three");
+    let [a, b] = [1, 2].map(|octet: u8| {
+        let path = dir.path().join(octet.to_string());
+        fs::write(&path, [octet; 80]).unwrap();
+        format!("ssl_session_ticket_key {};", path.display())
+    });
+    let (http, [one, two]) = pair(dir.path(), &leaf, [&a, &b]);
+    let (more, [three, _]) = pair(dir.path(), &leaf, [&b, &b]);
+    let _nginx = Nginx::start(&format!("{http}{more}"), one);
+    let survey = surveyed(query(&ca, "a.test", &[one, two, three]));
+    let rounds = survey.sights.iter().flat_map(|sight| &sight.rounds);
+    let seen: Vec<_> = rounds.flat_map(|it| it.others.iter().map(|(to, taken)| (it.from, *to, *taken))).collect();
+    assert_eq!(seen.len(), 12, "each to two others, in two versions: {seen:?}");
+    for (from, to, taken) in seen {
+        assert_eq!(taken, from != one && to != one, "of {from} to {to}");
+    }
 }
 
 #[test]
