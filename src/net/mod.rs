@@ -4,3 +4,5 @@ pub mod dns;
 pub mod header;
 pub mod http;
 mod trouble;
+
+pub(crate) use trouble::chain;

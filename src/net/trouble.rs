@@ -101,7 +101,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 /// The innermost causes say why; the HTTP client's own words only repeat the URL and which part of it met them.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     const LAYERS: [&str; 5] = ["client error (", "tcp connect error", "connection error", "dns error", "http2 error"];
     let mut words: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
     words.dedup();

@@ -150,6 +150,14 @@ impl Client {
         shaking.await.map_err(|(error, tap)| sorted(&error, &tap))
     }
 
+    /// A client for requests in HTTP/2 alone.
+    pub(crate) fn multiplexing(&self, offer: &Offer) -> ClientConfig {
+        let mut config = self.config(offer, &Arc::new(Recorder::new(offer.family, self.algorithms)));
+        config.alpn_protocols = vec![WEB[0].to_vec()];
+        config.enable_sni = matches!(offer.name, ServerName::DnsName(_));
+        config
+    }
+
     async fn secure(&self, stream: TcpStream, offer: &Offer) -> Handshake {
         let recorder = Arc::new(Recorder::new(offer.family, self.algorithms));
         let connector = TlsConnector::from(Arc::new(self.config(offer, &recorder)));

@@ -155,8 +155,8 @@ labels! {
         "The server's clock, as its HTTP Date tells it, is far off."
         "Set the server's clock: tickets, OCSP staples, cookies and renewals there go wrong with it.";
     HttpError "http_error" Warn
-        "TLS is fine; HTTP answers with an error of the server's."
-        "Read the server's error log: is what stands behind it running?";
+        "TLS is fine; HTTP answers with an error status."
+        "Read the server's error log: is what stands behind it running, and does it know this host?";
     HttpsDowngrade "https_downgrade" Warn
         "HTTPS redirects to plain HTTP."
         "Does the application behind know that it is reached by HTTPS (X-Forwarded-Proto, its base URL)?";

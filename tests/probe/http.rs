@@ -1,6 +1,6 @@
 //! What endpoints say in HTTP: nginx with policies of all kinds, and heads that nobody sane would send.
 
-use super::rig::{Nginx, scratch};
+use super::rig::{HaProxy, Nginx, SServer, scratch};
 use super::somewhere;
 use super::support::{Ca, SystemClock, listen, listen_tls};
 use everleaf::config::spec::StartTls;
@@ -50,7 +50,7 @@ struct Site {
 
 const TO_HTTPS: &str = "return 301 https://$host$request_uri;";
 
-const SITES: [Site; 17] = [
+const SITES: [Site; 19] = [
     Site { https: "return 200;", http: TO_HTTPS, labels: "hsts_missing" },
     Site {
         https: "add_header Strict-Transport-Security max-age=300; return 200;",
@@ -105,6 +105,13 @@ const SITES: [Site; 17] = [
         https: "add_header Strict-Transport-Security max-age=31536000; return 503;",
         http: TO_HTTPS,
         labels: "http_error",
+    },
+    Site { https: "return 421;", http: TO_HTTPS, labels: "http_error" },
+    // As servers do that know no HEAD and say nothing to it.
+    Site {
+        https: "if ($request_method = HEAD) { return 444; } add_header Strict-Transport-Security max-age=31536000; return 200;",
+        http: TO_HTTPS,
+        labels: "hsts_ok",
     },
     Site {
         https: "if ($request_method = HEAD) { return 405; } add_header Strict-Transport-Security max-age=31536000; return 200;",
@@ -193,6 +200,40 @@ fn each_policy_that_nginx_can_have_is_named() {
             ["client_clock_wrong", "hsts_missing"]
         );
     }
+}
+
+#[test]
+fn what_is_answered_in_http_2_alone_or_to_get_alone_counts() {
+    let ca = Ca::new("A");
+    let leaf = ca.issue_from(NAME, 2);
+    let dir = scratch("probe");
+    let (chain, key) = leaf.write(dir.path(), "shop", &leaf.fullchain());
+    let both = dir.path().join("both.pem");
+    let text = [chain, key].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&both, text.concat()).unwrap();
+    let [strict, failing, either] = [(); 3].map(|()| somewhere());
+    let mut sections = String::new();
+    for (at, how, answer) in [
+        (strict, "alpn h2 proto h2", "200 hdr Strict-Transport-Security max-age=31536000"),
+        (failing, "alpn h2 proto h2", "503"),
+        (either, "alpn h2,http/1.1", "200 hdr Strict-Transport-Security max-age=300"),
+    ] {
+        let _ = writeln!(
+            sections,
+            "frontend f{}\n    bind {at} ssl crt {} {how}\n    http-request return status {answer}",
+            at.port(),
+            both.display()
+        );
+    }
+    let _haproxy = HaProxy::start("", &sections, strict);
+    assert_eq!(surveyed(strict, None, ca.root(), 0), ["hsts_ok"]);
+    assert_eq!(surveyed(failing, None, ca.root(), 0), ["http_error"]);
+    assert_eq!(surveyed(either, None, ca.root(), 0), ["hsts_short"]);
+    // It hears HEAD out, and says nothing.
+    let silent = SServer::bare(somewhere(), &leaf.cert, &leaf.chain, &leaf.key, &["-www"]);
+    let began = Instant::now();
+    assert_eq!(surveyed(silent.address(), None, ca.root(), 0), ["hsts_missing"]);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The looks at what an address says in HTTP.
 
 use super::Surveyor;
-use super::http::{Mute, Question, Spoken, ask};
+use super::http::{Mute, Question, Spoken, ask, multiplexed};
 use crate::probe::dial;
 use crate::probe::handshake::{Handshake, Offer};
 use crate::probe::target::Query;
+use crate::types::Identifier;
 use std::net::SocketAddr;
 
 /// Where HTTPS is, and where what redirects to it is looked for.
@@ -28,7 +29,18 @@ impl Surveyor {
         // Never closed: an error cannot come. Waited for outside of the exchange's own limit.
         let _socket = self.open.acquire().await;
         let open = async || self.client.open(address, offer).await;
-        Some(ask(open, &Question::https(&query.name, address.port()), &*self.clock).await)
+        let question = Question::https(&query.name, address.port());
+        let spoken = ask(open, &question, &*self.clock).await;
+        let here = match &query.name {
+            Identifier::Dns(_) => true,
+            Identifier::Ip(ip) => *ip == address.ip(),
+        };
+        let multiplexes = main.agreed.as_ref().is_some_and(|agreed| agreed.alpn.as_deref() == Some("h2"));
+        if spoken.is_ok() || !multiplexes || !here {
+            return Some(spoken);
+        }
+        let tls = self.client.multiplexing(offer);
+        Some(Box::pin(multiplexed::ask(tls, address, &question, &*self.clock)).await)
     }
 
     /// What is answered without TLS, with the port; nothing where nobody asked for a port and the usual one is not this site's.

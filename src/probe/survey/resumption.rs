@@ -7,7 +7,7 @@ mod store;
 use super::{Sight, Surveyor, http, is_web};
 use crate::probe::dial::{self, Tap};
 use crate::probe::handshake::{Client, Offer, sorted};
-use crate::probe::label::Trouble;
+use crate::probe::label::{Label, Trouble};
 use crate::probe::target::Query;
 use futures_util::future::{OptionFuture, join};
 use rustls::client::ClientSessionStore;
@@ -103,8 +103,16 @@ impl Surveyor {
                 patient: false,
             };
             let _slot = self.open.acquire().await;
-            let asker = Asker { client: &self.client, offer: &offer, question: question.as_ref() };
-            asker.round(sight.address, &others).await
+            let asker =
+                Asker { client: &self.client, offer: &offer, question: question.as_ref(), protocol: b"http/1.1" };
+            match asker.round(sight.address, &others).await {
+                // It speaks nothing but HTTP/2, in which nothing is asked early here.
+                Err(trouble) if trouble.label == Label::AlpnRejected => {
+                    Asker { question: None, protocol: b"h2", ..asker }.round(sight.address, &others).await
+                }
+                round => round,
+            }
+            .ok()?
         };
         let new = agreed.version == "TLS 1.3";
         let old = !new || sight.old.as_ref().is_some_and(|old| old.end.is_ok());
@@ -123,6 +131,8 @@ struct Asker<'a> {
     offer: &'a Offer,
     /// What to ask in early data; none where no HTTP is spoken.
     question: Option<&'a http::Question>,
+    /// What is offered of the application protocols.
+    protocol: &'a [u8],
 }
 
 struct Shaken {
@@ -134,8 +144,8 @@ struct Shaken {
 impl Asker<'_> {
     /// Gets tickets from `from` and offers them to it and to `others`. `None` where it does not shake hands in this version, or
     /// did not say all in time.
-    async fn round(&self, from: SocketAddr, others: &[SocketAddr]) -> Option<Round> {
-        tokio::time::timeout(ROUND_LIMIT, self.ask(from, others)).await.ok()?.ok()?
+    async fn round(&self, from: SocketAddr, others: &[SocketAddr]) -> Result<Option<Round>, Trouble> {
+        tokio::time::timeout(ROUND_LIMIT, self.ask(from, others)).await.unwrap_or(Ok(None))
     }
 
     async fn ask(&self, from: SocketAddr, others: &[SocketAddr]) -> Result<Option<Round>, Trouble> {
@@ -180,7 +190,7 @@ impl Asker<'_> {
         let store = Arc::clone(tickets) as Arc<dyn ClientSessionStore>;
         let mut config = self.client.resuming(self.offer, store);
         // Early data is a request of HTTP/1.
-        config.alpn_protocols.retain(|protocol| protocol == b"http/1.1");
+        config.alpn_protocols.retain(|protocol| protocol == self.protocol);
         config
     }
 

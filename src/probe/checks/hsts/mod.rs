@@ -70,7 +70,7 @@ fn values(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 /// No policy over TLS. What an error page does not say, the page itself may.
 fn absent(policy: &Policy<'_>, status: u16) -> Option<Finding> {
     let refused = policy.client_certificate_asked && matches!(status, 400 | 401 | 403 | 496);
-    if status >= 500 || refused {
+    if status >= 500 || matches!(status, 400 | 421) || refused {
         return None;
     }
     if let Some(Ok(plain)) = policy.plain

@@ -1,6 +1,7 @@
 //! What an endpoint says in HTTP: one bounded `HEAD` over TLS and one on port 80, and a few redirects that stay there.
 
 mod head;
+pub(crate) mod multiplexed;
 
 pub use head::{Head, MAX_HEAD, Parsed, parse};
 
@@ -18,12 +19,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// For one request, connecting included: a peer that speaks something else in TLS may stay silent for ever.
 pub const LIMIT: Duration = Duration::from_secs(3);
+/// How long an answer to `HEAD` is waited for: some servers know only `GET`, and are silent.
+const HEAD_LIMIT: Duration = Duration::from_millis(1500);
+/// For following redirects.
+const ONWARD_LIMIT: Duration = Duration::from_secs(3);
 /// Requests to one place: the first, and redirects that stay there.
 const MAX_REPLIES: usize = 4;
 /// How far a redirect's target is read.
 const MAX_PATH: usize = 2048;
 /// What is kept of bytes that are no HTTP.
 const KEPT: usize = 64;
+
+/// Who asks.
+const USER_AGENT: &str = concat!("everleaf/", env!("CARGO_PKG_VERSION"));
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +66,8 @@ impl Question {
     /// A request as it is sent, and what is to become of the connection.
     pub(super) fn text(&self, method: &str, path: &str, connection: &str) -> String {
         format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: everleaf/{}\r\nAccept: */*\r\nConnection: {connection}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: {connection}\r\n\r\n",
             self.authority(),
-            env!("CARGO_PKG_VERSION"),
         )
     }
 }
@@ -121,7 +128,7 @@ impl fmt::Display for Mute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unopened(trouble) => f.write_str(&trouble.message),
-            Self::Silent => write!(f, "no answer to HEAD within {} s", LIMIT.as_secs()),
+            Self::Silent => write!(f, "no answer to GET within {} s", LIMIT.as_secs()),
             Self::NotHttp(first) => write!(f, "the answer is no HTTP/1: {:?}", first.as_str()),
             Self::TooLarge => write!(f, "the answer's head is longer than {MAX_HEAD} bytes"),
             Self::Alert(alert) => write!(f, "the peer sends the alert {alert:?}"),
@@ -141,15 +148,23 @@ where
 {
     let first = once(&open, question, "/", clock).await?;
     let mut spoken = Spoken { first, onward: Vec::new() };
+    let _as_far_as_time_goes = tokio::time::timeout(ONWARD_LIMIT, follow(&open, question, &mut spoken, clock)).await;
+    Ok(spoken)
+}
+
+async fn follow<S, O>(open: &O, question: &Question, spoken: &mut Spoken, clock: &dyn Clock)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    O: AsyncFn() -> Result<S, Trouble>,
+{
     while spoken.onward.len() + 1 < MAX_REPLIES {
         let Some(path) = stays(question, spoken.last()) else { break };
         if path == spoken.last().path {
             break;
         }
-        let Ok(reply) = once(&open, question, &path, clock).await else { break };
+        let Ok(reply) = once(open, question, &path, clock).await else { break };
         spoken.onward.push(reply);
     }
-    Ok(spoken)
 }
 
 async fn once<S, O>(open: &O, question: &Question, path: &str, clock: &dyn Clock) -> Result<Reply, Mute>
@@ -157,10 +172,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     O: AsyncFn() -> Result<S, Trouble>,
 {
-    let head = request(open, question, "HEAD", path).await?;
-    // Method not allowed, or not implemented.
-    let head = if matches!(head.status, 405 | 501) { request(open, question, "GET", path).await? } else { head };
+    let head = match request(open, question, "HEAD", path).await {
+        Ok(head) if !refuses_head(head.status) => head,
+        Ok(_) | Err(Mute::Silent | Mute::Broken(_)) => request(open, question, "GET", path).await?,
+        Err(mute) => return Err(mute),
+    };
     Ok(Reply { path: path.to_owned(), head, at: clock.now() })
+}
+
+/// Method not allowed, or not implemented.
+const fn refuses_head(status: u16) -> bool {
+    matches!(status, 405 | 501)
 }
 
 async fn request<S, O>(open: &O, question: &Question, method: &str, path: &str) -> Result<Head, Mute>
@@ -177,7 +199,8 @@ where
             stream.flush().await
         };
         let sent = sent.await;
-        match (receive(&mut stream).await, sent) {
+        let patience = if method == "HEAD" { HEAD_LIMIT } else { LIMIT };
+        match (tokio::time::timeout(patience, receive(&mut stream)).await.unwrap_or(Err(Mute::Silent)), sent) {
             (Err(Mute::Broken(_)), Err(error)) => Err(broken(&error)),
             (received, _) => received,
         }
