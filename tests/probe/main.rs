@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod asking;
+mod clock;
 mod crl;
 mod disk;
 mod endpoints;
