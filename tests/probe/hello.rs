@@ -58,13 +58,13 @@ type Case<'a> = (&'a Leaf, &'a str, &'a str, &'a [Label], &'a [&'a str]);
 
 #[test]
 fn openssl_shows_why_it_was_refused() {
-    use Label::{NoCommonCipher, ProtocolTooOld, WeakCipher, WeakDh};
+    use Label::{NoCommonCipher, Ok, ProtocolTooOld, Tls13Only, WeakCipher, WeakDh};
     let ca = Ca::new("A");
     let (ecdsa, rsa) = (ca.issue("a.test"), ca.issue_rsa("a.test"));
     let dir = scratch("dh");
     let [short, long] = groups(dir.path());
     let (dhe_short, dhe_long) = (format!("-dhparam {short}"), format!("-dhparam {long}"));
-    let cases: [Case<'_>; 20] = [
+    let cases: [Case<'_>; 28] = [
         (&rsa, "-tls1_1 -cipher ALL@SECLEVEL=0", "", &[ProtocolTooOld], &["TLS 1.1"]),
         (&ecdsa, "-tls1 -cipher ALL@SECLEVEL=0", "", &[ProtocolTooOld], &["TLS 1.0"]),
         // At the usual security level it does not even come to TLS 1.1.
@@ -85,7 +85,16 @@ fn openssl_shows_why_it_was_refused() {
         (&rsa, "-tls1_2 -groups P-521", "", &[NoCommonCipher], &["secp521r1"]),
         (&ecdsa, "-tls1_3 -groups X448", "", &[NoCommonCipher], &["X448"]),
         (&ecdsa, "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "", &[NoCommonCipher], &["TLS_AES_128_CCM_SHA256"]),
-        (&ecdsa, "-tls1_3", "", &[Label::Tls13Only, Label::Ok], &[]),
+        (&ecdsa, "-tls1_3", "", &[Tls13Only, Ok], &[]),
+        // TLS 1.2 beside a TLS 1.3 that works: for nobody, for old clients, for OpenSSL's, for all.
+        (&ecdsa, "-cipher ECDHE-RSA-AES128-GCM-SHA256", "", &[Tls13Only, Ok], &["TLS 1.2 is on, and cannot be had"]),
+        (&rsa, "-cipher ECDHE-ECDSA-AES128-GCM-SHA256", "", &[Tls13Only, Ok], &[]),
+        (&ecdsa, "-cipher ECDHE-ECDSA-AES128-CCM", "", &[Tls13Only, Ok], &["TLS_ECDHE_ECDSA_WITH_AES_128_CCM"]),
+        (&rsa, "-cipher DHE-RSA-AES128-GCM-SHA256@SECLEVEL=0", &dhe_short, &[Tls13Only, Ok], &["1024 bits"]),
+        (&rsa, "-cipher DHE-RSA-AES128-GCM-SHA256", &dhe_long, &[Ok], &[]),
+        (&rsa, "-cipher AES128-GCM-SHA256", "", &[WeakCipher], &["static key", "TLS 1.3 works"]),
+        (&ecdsa, "-cipher ECDHE-ECDSA-AES256-SHA", "", &[WeakCipher], &["CBC, SHA-1"]),
+        (&ecdsa, "-cipher ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-GCM-SHA256", "", &[Ok], &[]),
     ];
     let servers = cases.map(|(leaf, how, dh, ..)| {
         let more: Vec<&str> = how.split(' ').chain(dh.split(' ').filter(|word| !word.is_empty())).collect();
@@ -109,7 +118,11 @@ fn nginx_shows_why_it_was_refused() {
         (&ecdsa, String::new(), &[]),
         (&ecdsa, "ssl_protocols TLSv1.2;".into(), &[]),
         (&ecdsa, "ssl_protocols TLSv1.3;".into(), &[Tls13Only, Label::Ok]),
-        (&ecdsa, "ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;".into(), &[]),
+        (
+            &ecdsa,
+            "ssl_protocols TLSv1.2 TLSv1.3; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;".into(),
+            &[Tls13Only, Label::Ok],
+        ),
         (&rsa, "ssl_protocols TLSv1 TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;".into(), &[ProtocolTooOld]),
         (&rsa, "ssl_protocols TLSv1.2; ssl_ciphers AES128-SHA:DES-CBC3-SHA;".into(), &[WeakCipher]),
         (&ecdsa, "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;".into(), &[NoCommonCipher]),

@@ -34,6 +34,27 @@ pub fn refused(refusal: &Trouble, hellos: &Hellos) -> Vec<Finding> {
     found
 }
 
+/// What TLS 1.2 is worth beside a TLS 1.3 that works, after rustls could not have it: nothing where only what is legacy is to be had
+/// but OpenSSL's clients still take it, and where it is not refused after all.
+#[must_use]
+pub fn beside(refusal: &Trouble, tls12: &Answer) -> Option<Finding> {
+    let only = |why: &str| Finding::new(Label::Tls13Only, format!("TLS 1.2 is on, and cannot be had: {why}"));
+    if tls12.alert().is_some() {
+        return Some(only(&format!("{}; to all suites there are {}", refusal.message, told(tls12))));
+    }
+    if let Some(bits) = tls12.dh_bits.filter(|bits| *bits < LEAST_DH) {
+        return Some(only(&format!("its Diffie-Hellman group has {bits} bits ({})", suite(tls12))));
+    }
+    if tls12.dh_bits.is_some() && !suite(tls12).contains("_CBC_") {
+        return None;
+    }
+    let found = uncommon(tls12)?;
+    if found.label == Label::WeakCipher {
+        return Some(found.with(". TLS 1.3 works"));
+    }
+    Some(only(found.seen.as_str()))
+}
+
 /// Whether hellos could tell more of how the handshake ended: it was refused, or broken off, without a cause.
 pub(in crate::probe) fn is_open(end: &Trouble) -> bool {
     use Label::{CertTooLarge, ConnClosed, ConnReset, HandshakeRefused, ProtocolTooOld};

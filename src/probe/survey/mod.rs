@@ -90,7 +90,8 @@ impl Surveyor {
         let each = addresses.into_iter().map(async |(address, node)| {
             let mut sight = self.sight(&query, address, node, sni.as_ref()).await;
             if fleet && sight.main.end.is_ok() {
-                sight.legacy = Some(Box::pin(self.legacy(&query, address, sni.as_ref())).await);
+                let asked = self.hello(&query, address, sni.as_ref(), hello::Offer::Old);
+                sight.legacy = Some(Box::pin(asked).await);
             }
             Box::pin(self.revocation(&mut sight, &query, sni.as_ref())).await;
             sight
@@ -180,14 +181,24 @@ impl Surveyor {
         let said = join(self.secure(query, address, &offer, &main), self.plain(query, address, &offer));
         let looks = join(Box::pin(said), Box::pin(self.deepen(&mut sight, query, &offer)));
         ((sight.http, sight.plain), ()) = looks.await;
+        let old = sight.old.as_ref().and_then(|old| old.end.as_ref().err());
+        if old.is_some_and(|trouble| trouble.label != Label::ProtocolTooOld && offered::is_open(trouble)) {
+            sight.tls12 = Some(Box::pin(self.hello(query, address, sni, hello::Offer::Tls12)).await);
+        }
         sight
     }
 
-    /// Whether it takes what came before TLS 1.2: only told beside others that do not.
-    async fn legacy(&self, query: &Query, address: SocketAddr, sni: Option<&ServerName<'static>>) -> hello::Answer {
+    /// What it answers to what rustls cannot offer.
+    async fn hello(
+        &self,
+        query: &Query,
+        address: SocketAddr,
+        sni: Option<&ServerName<'static>>,
+        offer: hello::Offer,
+    ) -> hello::Answer {
         let nobody = ServerName::IpAddress(address.ip().into());
         let _socket = self.open.acquire().await;
-        hello::ask(address, sni.unwrap_or(&nobody), query.starttls, hello::Offer::Old).await
+        hello::ask(address, sni.unwrap_or(&nobody), query.starttls, offer).await
     }
 
     async fn shake(&self, address: SocketAddr, offer: &Offer) -> Handshake {

@@ -31,6 +31,8 @@ pub struct Sight {
     pub other_family: Option<Handshake>,
     /// With TLS 1.2 only, after a handshake with TLS 1.3.
     pub old: Option<Handshake>,
+    /// What it answers to TLS 1.2 with more than rustls has, where that failed after TLS 1.3 had not.
+    pub tls12: Option<Answer>,
     /// What it answers to TLS 1.0 and 1.1, where the name has several addresses.
     pub legacy: Option<Answer>,
     /// Once more a little later, where the leaf demands a staple and none came.
@@ -63,6 +65,7 @@ impl Sight {
             neighbours: Vec::new(),
             other_family: None,
             old: None,
+            tls12: None,
             legacy: None,
             again: None,
             crls: Vec::new(),
