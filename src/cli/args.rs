@@ -3,7 +3,7 @@
 use crate::config::spec::StartTls;
 use crate::probe::target::Place;
 use crate::report::Threshold;
-use crate::types::{GenId, Identifier, IssuerName, KeyId, NodeName, Timestamp};
+use crate::types::{GenId, Identifier, IssuerName, KeyId, NodeName, Timestamp, Vantage};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -192,7 +192,7 @@ pub(super) struct Check {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed, and clap fills them in")]
 pub(super) struct Probe {
     /// HOST, HOST:PORT, IP, IP:PORT or [IPv6]:PORT; all A and AAAA are looked at
-    #[arg(value_name = "TARGET", required_unless_present_any = ["from_file", "all"])]
+    #[arg(value_name = "TARGET", required_unless_present_any = ["from_file", "all", "relayed"])]
     pub(super) targets: Vec<Place>,
     /// Read targets from a file, one a line; `-` is standard input
     #[arg(long, value_name = "FILE")]
@@ -239,6 +239,16 @@ pub(super) struct Probe {
     /// HAProxy's socket or configuration: does it load the published files?
     #[arg(long, value_name = "SOCKET|FILE", requires = "published")]
     pub(super) haproxy: Option<PathBuf>,
+    /// Look from this machine instead, through ssh; it needs everleaf, and files named here travel there. `here` is this one; may
+    /// be repeated
+    #[arg(long, value_name = "ssh://[USER@]HOST[:PORT]", conflicts_with_all = ["published", "nginx", "haproxy"])]
+    pub(super) via: Vec<Vantage>,
+    /// How long another machine may take to answer [default: 90s, and 100ms more for each further target]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "via")]
+    pub(super) via_limit: Option<Duration>,
+    /// Answer what another everleaf asks on standard input
+    #[arg(long, hide = true, conflicts_with_all = ["targets", "from_file", "all", "via", "published", "nagios"])]
+    pub(super) relayed: bool,
     /// One handshake an address and nothing more
     #[arg(long)]
     pub(super) quick: bool,

@@ -1,11 +1,12 @@
 //! A verdict as JSON, for probes of endpoints and of files alike.
 
+use super::verdict;
 use crate::probe::chain::{Origin, Step};
 use crate::probe::checks::revocation::{Looked, Outcome};
 use crate::probe::checks::{Case, Presented, View};
 use crate::probe::files::Taken;
 use crate::probe::survey::http::{Mute, Spoken};
-use crate::probe::{Finding, Severity, Verdict};
+use crate::probe::{Finding, Label, Severity, Verdict};
 use crate::types::{Identifier, NodeName, Printable, Timestamp};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ use std::net::SocketAddr;
 pub(super) struct Document<'a> {
     schema: &'static str,
     target: &'a str,
+    /// From where it was looked; nothing for files.
+    vantage: Option<&'a Printable>,
     verdict: Severity,
     findings: &'a [Finding],
     endpoints: Vec<Endpoint<'a>>,
@@ -37,6 +40,8 @@ struct Link {
     position: Option<usize>,
     store: Option<String>,
     subject: String,
+    /// What people call it.
+    name: String,
     serial: Option<String>,
     fingerprint: Option<String>,
     not_before: Option<Timestamp>,
@@ -67,6 +72,8 @@ struct Endpoint<'a> {
     http: Option<Said>,
     /// Without TLS.
     http_plain: Option<Said>,
+    /// Why some client refuses the certificates; nothing where none does.
+    refused: Option<&'static str>,
     certificates: Vec<Sent>,
     /// Of the other key family, when the address has both.
     other_certificates: Vec<Sent>,
@@ -119,11 +126,12 @@ impl<'a> Document<'a> {
         Self {
             schema: "everleaf.probe/1",
             target,
+            vantage: None,
             verdict: verdict.severity(),
             findings: verdict.findings(),
             endpoints: Vec::new(),
             files: Vec::new(),
-            chain: steps.iter().map(link).collect(),
+            chain: steps.iter().enumerate().map(link).collect(),
         }
     }
 
@@ -136,7 +144,8 @@ impl<'a> Document<'a> {
     /// With the addresses that were looked at.
     pub(super) fn endpoints(self, case: &'a Case<'a>) -> Self {
         let sni = case.survey.query.sni();
-        Self { endpoints: case.views.iter().map(|view| endpoint(view, sni)).collect(), ..self }
+        let vantage = Some(&case.survey.query.vantage);
+        Self { vantage, endpoints: case.views.iter().map(|view| endpoint(view, sni)).collect(), ..self }
     }
 }
 
@@ -178,6 +187,7 @@ fn endpoint<'a>(view: &'a View<'a>, sni: Option<&'a Identifier>) -> Endpoint<'a>
         crls: view.looked.iter().map(listed).collect(),
         http: sight.http.as_ref().map(|it| said(sight.address.port(), it)),
         http_plain: sight.plain.as_ref().map(|(port, it)| said(*port, it)),
+        refused: view.presented.worst().map(Label::as_str),
         certificates: sent(&view.presented),
         other_certificates: view.other.as_ref().map(|it| sent(it)).unwrap_or_default(),
     }
@@ -209,7 +219,7 @@ fn sent(presented: &Presented) -> Vec<Sent> {
     presented.certificates.iter().map(one).collect()
 }
 
-fn link(step: &Step) -> Link {
+fn link((at, step): (usize, &Step)) -> Link {
     let certificate = step.certificate.as_ref();
     let (origin, position, store) = match &step.origin {
         Origin::Sent(at) => ("sent", Some(at + 1), None),
@@ -222,6 +232,7 @@ fn link(step: &Step) -> Link {
         position,
         store,
         subject: step.who.clone(),
+        name: verdict::name(at, step),
         serial: certificate.map(|it| it.serial().to_string()),
         fingerprint: certificate.map(|it| it.fingerprint().to_string()),
         not_before: certificate.map(|it| it.validity().start),

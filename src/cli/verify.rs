@@ -6,7 +6,7 @@ use super::context::Context;
 use super::document::Document;
 use super::said;
 use super::stores::stores;
-use super::verdict;
+use super::verdict::{self, Sheet};
 use crate::config::spec::Usage;
 use crate::probe::chain::{Judged, Question, judge};
 use crate::probe::files::{Presented, Taken, present};
@@ -43,9 +43,9 @@ pub(super) fn verify(context: &Context, typed: &Verify) -> Result<u8, Stop> {
         screen.json(&Document::new(&target, &verdict, &judged.steps).files(&presented.taken))?;
     } else {
         let mut page = Page::new(screen.width, screen.paint);
-        verdict::opening(&mut page, &target, &verdict);
+        verdict::opening(&mut page, &Sheet::new(&target, &verdict));
         page.gap();
-        verdict::drawing(&mut page, &judged.steps, question.now);
+        verdict::drawing(&mut page, &verdict::rungs(&judged.steps), question.now);
         page.gap();
         taken(&mut page, &presented.taken);
         screen.data(&format!("{}\n", page.finish().trim_end()))?;

@@ -10,9 +10,11 @@ mod environment;
 mod output;
 mod process;
 mod program;
+mod ssh;
 mod systemd;
 
 pub use output::{Output, Stream};
+pub use ssh::{Errand, Said};
 pub use systemd::Systemd;
 
 use crate::config::spec::Hook;
@@ -126,7 +128,15 @@ impl<'a> Call<'a> {
             environment.extend(environment::as_certbot(self.contexts.first()));
         }
         let stdin = if self.hook.certbot { Vec::new() } else { self.document()? };
-        Ok(Process { program, args, environment, stdin, limit: self.hook.timeout, place: self.place.clone() })
+        Ok(Process {
+            program,
+            args,
+            environment,
+            stdin,
+            answer: None,
+            limit: self.hook.timeout,
+            place: self.place.clone(),
+        })
     }
 
     fn command(&self) -> Result<(PathBuf, Vec<OsString>), Failure> {

@@ -24,10 +24,13 @@ pub enum Stream {
 /// What was printed, both streams in the order they were read. Bounded, however much that is.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// The beginning of standard output, at most 64 KiB.
+    /// The beginning of standard output, at most 64 KiB; an answer up to its limit.
     pub stdout: Vec<u8>,
-    /// The last lines of both streams.
+    /// The last lines of both streams; beside an answer, of standard error.
     pub last: VecDeque<Printable>,
+    /// Whether an answer was longer than it may be.
+    pub too_long: bool,
+    answer: Option<usize>,
     place: String,
     partial: [Vec<u8>; 2],
     logged: usize,
@@ -39,6 +42,12 @@ impl Output {
     #[must_use]
     pub fn new(place: &str) -> Self {
         Self { place: place.to_owned(), ..Self::default() }
+    }
+
+    /// Nothing yet, of a program whose standard output is an answer of at most `most` bytes, and none of anybody's business.
+    #[must_use]
+    pub fn of_an_answer(most: usize) -> Self {
+        Self { answer: Some(most), ..Self::default() }
     }
 
     /// Takes the unfinished last lines too, and says how much was not logged.
@@ -56,8 +65,12 @@ impl Output {
     /// Takes what was read from a stream: whole lines are logged, the rest waits for its end.
     pub fn feed(&mut self, stream: Stream, bytes: &[u8]) {
         if matches!(stream, Stream::Stdout) {
-            let room = MAX_OUTPUT - self.stdout.len();
+            let room = self.answer.unwrap_or(MAX_OUTPUT) - self.stdout.len();
             self.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            if self.answer.is_some() {
+                self.too_long |= bytes.len() > room;
+                return;
+            }
         }
         for (index, piece) in bytes.split(|byte| *byte == b'\n').enumerate() {
             if index > 0 {
@@ -77,7 +90,8 @@ impl Output {
         }
         // Each line of the log names the place too: many short ones must not fill it either.
         self.logged += line.as_str().len() + self.place.len();
-        if matches!(stream, Stream::Stdout) && line.as_str().starts_with('{') {
+        let inspected = matches!(stream, Stream::Stdout) && line.as_str().starts_with('{');
+        if inspected || self.answer.is_some() {
             // An answer to everleaf, such as an inspection's, is no talk.
             tracing::debug!(place = %self.place, "{line}");
         } else if self.logged <= MAX_OUTPUT {
@@ -92,12 +106,16 @@ impl Output {
     }
 }
 
-/// Reads `pipe` to its end, whatever its length: a hook must not block because nobody reads.
+/// Reads `pipe` to its end, whatever its length: a hook must not block because nobody reads. Who answers more than was asked for
+/// is no longer heard, and meets a closed pipe.
 pub(super) async fn drain(pipe: Option<impl AsyncRead + Unpin>, stream: Stream, output: &RefCell<Output>) {
     let Some(mut pipe) = pipe else { return };
     let mut chunk = vec![0; CHUNK];
     while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
         output.borrow_mut().feed(stream, &chunk[..count]);
+        if output.borrow().too_long {
+            return;
+        }
     }
 }
 
@@ -117,6 +135,19 @@ mod tests {
         assert_eq!(last[..3], ["one", "[31mwarn", "two"]);
         assert!(last[3].len() <= MAX_FOREIGN_TEXT && last[3].starts_with("xxx"));
         assert_eq!(output.stdout.len(), MAX_OUTPUT);
+    }
+
+    #[test]
+    fn an_answer_is_kept_whole_or_said_to_be_too_long() {
+        let mut output = Output::of_an_answer(8);
+        output.feed(Stream::Stdout, b"12\n45");
+        output.feed(Stream::Stderr, b"why\n");
+        output.feed(Stream::Stdout, b"678");
+        assert_eq!((output.stdout.as_slice(), output.too_long), (&b"12\n45678"[..], false));
+        output.feed(Stream::Stdout, b"9");
+        output.finish();
+        assert!(output.too_long && output.stdout.len() == 8);
+        assert_eq!(output.last.iter().map(Printable::as_str).collect::<Vec<_>>(), ["why"], "an answer is no talk");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct Process {
     pub(super) args: Vec<OsString>,
     pub(super) environment: Variables,
     pub(super) stdin: Vec<u8>,
+    /// Where its standard output is an answer and no talk: how long that may be, in bytes. Beyond that nobody reads it.
+    pub(super) answer: Option<usize>,
     pub(super) limit: Duration,
     pub(super) place: String,
 }
@@ -58,7 +60,7 @@ pub(super) struct Finished {
 /// Runs `process` to its end or its time limit. Dropping the future kills its group.
 pub(super) async fn run(process: &Process) -> Result<Finished, Failure> {
     let mut child = command(process).spawn().map_err(|error| program::cannot_start(process, &error))?;
-    let output = RefCell::new(Output::new(&process.place));
+    let output = RefCell::new(process.answer.map_or_else(|| Output::new(&process.place), Output::of_an_answer));
     let feeding = feed(child.stdin.take(), &process.stdin);
     let reading = drain(child.stdout.take(), Stream::Stdout, &output);
     let warning = drain(child.stderr.take(), Stream::Stderr, &output);

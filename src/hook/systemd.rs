@@ -130,6 +130,7 @@ impl Systemd {
             args: args.iter().map(OsString::from).collect(),
             environment: environment::base(),
             stdin: Vec::new(),
+            answer: None,
             limit,
             place: place.to_owned(),
         };

@@ -1,6 +1,7 @@
 //! Trust anchors: the machine's own, or a PEM file. The one place in `pki` that reads files.
 
 use super::parse::{Certificate, certificates};
+use super::pem;
 use crate::config::spec::Roots;
 use crate::types::{Class, Failure};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
@@ -66,6 +67,12 @@ impl Anchors {
             .advise("Install ca-certificates, or name a PEM file with the issuer's `roots:`."));
         }
         Ok(anchors)
+    }
+
+    /// The certificates as a PEM text, for a machine that has them not.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        self.certificates.iter().map(|root| pem::encode(pem::CERTIFICATE, root)).collect()
     }
 
     fn add(&mut self, root: CertificateDer<'static>) -> Result<(), webpki::Error> {

@@ -92,6 +92,15 @@ impl Verdict {
         Self { findings }
     }
 
+    /// Says of each finding which name was asked for, and from where.
+    #[must_use]
+    pub(crate) fn seen_from(mut self, vantage: &Printable, sni: Option<&Identifier>) -> Self {
+        for finding in &mut self.findings {
+            (finding.vantage, finding.sni) = (Some(vantage.clone()), sni.cloned());
+        }
+        self
+    }
+
     /// What was seen alike at several of `all` addresses becomes one finding that names them, or none of them where it is all.
     #[must_use]
     pub(crate) fn merged(self, all: usize) -> Self {

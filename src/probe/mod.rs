@@ -15,6 +15,7 @@ mod handshake;
 mod judge;
 mod label;
 mod recorder;
+pub mod relay;
 mod resolve;
 mod starttls;
 pub mod survey;

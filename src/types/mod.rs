@@ -9,6 +9,7 @@ mod names;
 mod secret;
 mod text;
 mod time;
+mod vantage;
 
 pub use failure::{Class, Failure};
 pub use id::{
@@ -19,3 +20,4 @@ pub use names::{CertName, InvalidName, IssuerName, NodeName, NotifierName};
 pub use secret::Secret;
 pub use text::{MAX_FOREIGN_TEXT, Printable, is_deceptive};
 pub use time::{InvalidTimestamp, Timestamp, Window, humane};
+pub use vantage::{InvalidVantage, SshHost, Vantage};

@@ -10,3 +10,4 @@ mod output;
 mod probe;
 mod usage;
 mod verify;
+mod via;

@@ -15,10 +15,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 /// A CA, a leaf for `shop.example.com`, and what serves it.
-struct Shop {
-    dir: tempfile::TempDir,
+pub(crate) struct Shop {
+    pub(crate) dir: tempfile::TempDir,
     leaf: String,
-    intermediate: String,
+    pub(crate) intermediate: String,
     key: String,
 }
 
@@ -40,7 +40,7 @@ fn ca(common: &str) -> CertificateParams {
 }
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = scratch("probe-cli");
         let [root_key, lower_key, key] = [(); 3].map(|()| KeyPair::generate().expect("a key"));
         let (root, lower) = (ca("Root of Example"), ca("Example Issuing CA 1"));
@@ -60,7 +60,7 @@ impl Shop {
         self.dir.path().join("root.pem")
     }
 
-    fn serve(&self, last: u8, chain: &str) -> SServer {
+    pub(crate) fn serve(&self, last: u8, chain: &str) -> SServer {
         SServer::start(SocketAddr::from(([127, 0, 0, last], free_port())), &self.leaf, chain, &self.key, &[])
     }
 
@@ -82,7 +82,7 @@ impl Shop {
 }
 
 /// Without what differs from run to run, and as wide as before.
-fn plain(text: &str, addresses: &[SocketAddr]) -> String {
+pub(crate) fn plain(text: &str, addresses: &[SocketAddr]) -> String {
     let mut text = text.to_owned();
     for (number, address) in addresses.iter().enumerate() {
         text = text.replace(&address.to_string(), &format!("203.0.113.{}:443", number + 1));
@@ -94,7 +94,7 @@ fn plain(text: &str, addresses: &[SocketAddr]) -> String {
     })
 }
 
-fn labels(document: &Value) -> Vec<&str> {
+pub(crate) fn labels(document: &Value) -> Vec<&str> {
     document["findings"].as_array().expect("a list").iter().map(|it| it["label"].as_str().expect("text")).collect()
 }
 
@@ -174,7 +174,7 @@ fn json_is_a_document_a_line_and_keeps_to_its_schema() {
 }
 
 /// As far as the schema goes: types, constants, and no field that it does not know.
-fn keeps_to(value: &Value, schema: &Value, whole: &Value, place: &str) {
+pub(crate) fn keeps_to(value: &Value, schema: &Value, whole: &Value, place: &str) {
     if let Some(name) = schema["$ref"].as_str().and_then(|it| it.strip_prefix("#/$defs/")) {
         return keeps_to(value, &whole["$defs"][name], whole, place);
     }

@@ -25,7 +25,7 @@ pub(crate) use pebble::{Challtestsrv, Pebble, PebbleOptions, Validation};
 pub(crate) use process::{Daemon, free_port, host, hosts, repository, require, run, scratch, wait_until};
 pub(crate) use relay::Relay;
 pub(crate) use snapshot::snapshot;
-pub(crate) use sshd::Sshd;
+pub(crate) use sshd::{Sshd, ssh_to};
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

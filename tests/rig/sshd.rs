@@ -11,11 +11,23 @@ pub(crate) struct Sshd {
     daemon: Daemon,
     address: SocketAddr,
     dir: tempfile::TempDir,
+    /// The host's name in the client configuration.
+    alias: &'static str,
 }
 
 impl Sshd {
-    /// Starts it at a free port.
+    /// Starts it at a free port, as the host `edge`.
     pub(crate) fn start() -> Self {
+        Self::named("edge", "")
+    }
+
+    /// A machine of that name on which a login without a terminal finds `everleaf` in the directory `programs`.
+    pub(crate) fn with_programs(alias: &'static str, programs: &Path) -> Self {
+        Self::named(alias, &format!("SetEnv PATH={}:/usr/bin:/bin\n", programs.display()))
+    }
+
+    /// Starts it at a free port, as the host `alias`, with `more` lines in its configuration.
+    fn named(alias: &'static str, more: &str) -> Self {
         let dir = scratch("sshd");
         let address = SocketAddr::from((host(), free_port()));
         for key in ["host_key", "user_key"] {
@@ -26,13 +38,14 @@ impl Sshd {
         fs::write(dir.path().join("authorized_keys"), public("user_key.pub")).expect("a file");
         let known = format!("[{}]:{} {}", address.ip(), address.port(), public("host_key.pub"));
         fs::write(dir.path().join("known_hosts"), known).expect("a file");
-        fs::write(dir.path().join("sshd_config"), server_config(dir.path(), address)).expect("a file");
-        fs::write(dir.path().join("ssh_config"), client_config(dir.path(), address)).expect("a file");
+        fs::write(dir.path().join("sshd_config"), format!("{}{more}", server_config(dir.path(), address)))
+            .expect("a file");
+        fs::write(dir.path().join("ssh_config"), client_config(dir.path(), address, alias)).expect("a file");
         if nix::unistd::geteuid().is_root() {
             // Compiled into Debian's sshd as its empty directory; usually made by the unit that starts it.
             fs::create_dir_all("/run/sshd").expect("sshd's privilege separation directory");
         }
-        Self { daemon: spawn(dir.path(), address), address, dir }
+        Self { daemon: spawn(dir.path(), address), address, dir, alias }
     }
 
     /// Starts it again at the same place, with the same keys.
@@ -46,7 +59,12 @@ impl Sshd {
         self.address
     }
 
-    /// A client configuration (`ssh -F FILE edge`) in which this server is the host `edge`.
+    /// Its directory: keys, `known_hosts`, `authorized_keys`.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A client configuration (`ssh -F FILE edge`) in which this server is the host `edge`, or has the name it was given.
     pub(crate) fn client_config(&self) -> PathBuf {
         self.dir.path().join("ssh_config")
     }
@@ -60,6 +78,17 @@ impl Sshd {
     pub(crate) fn stop(&mut self) {
         self.daemon.stop();
     }
+}
+
+/// Writes into `dir` a program `ssh` that knows just these machines, and is the system's otherwise.
+pub(crate) fn ssh_to(dir: &Path, machines: &[&Sshd]) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let config = dir.join("ssh_config");
+    let hosts = machines.iter().map(|it| fs::read_to_string(it.client_config()).expect("its configuration"));
+    fs::write(&config, hosts.collect::<String>()).expect("a file");
+    let script = format!("#!/bin/sh\nexec {} -F {} \"$@\"\n", require("ssh").display(), config.display());
+    fs::write(dir.join("ssh"), script).expect("a file");
+    fs::set_permissions(dir.join("ssh"), fs::Permissions::from_mode(0o755)).expect("chmod");
 }
 
 fn spawn(dir: &Path, address: SocketAddr) -> Daemon {
@@ -82,10 +111,10 @@ fn server_config(dir: &Path, address: SocketAddr) -> String {
     )
 }
 
-fn client_config(dir: &Path, address: SocketAddr) -> String {
+fn client_config(dir: &Path, address: SocketAddr, alias: &str) -> String {
     let here = dir.display();
     format!(
-        "Host edge\n    HostName {}\n    Port {}\n    IdentityFile {here}/user_key\n    IdentitiesOnly yes\n    \
+        "Host {alias}\n    HostName {}\n    Port {}\n    IdentityFile {here}/user_key\n    IdentitiesOnly yes\n    \
          UserKnownHostsFile {here}/known_hosts\n    GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    \
          BatchMode yes\n    ConnectTimeout 5\n",
         address.ip(),

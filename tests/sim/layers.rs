@@ -18,7 +18,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("acme", &["types", "config", "ports", "net"]),
     ("solver", &["types", "config", "ports", "net", "hook", "disk"]),
     ("deploy", &["types", "config", "ports", "hook", "publish", "pki"]),
-    ("probe", &["types", "config", "ports", "net", "pki"]),
+    ("probe", &["types", "config", "ports", "net", "hook", "pki"]),
     ("notify", &["types", "config", "ports", "net", "hook"]),
     ("alarm", &["types", "ports", "hook"]),
     ("agent", &["types", "config", "ports", "core"]),

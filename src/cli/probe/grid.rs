@@ -2,22 +2,28 @@
 
 use crate::cli::verdict::painted;
 use crate::probe::Severity;
-use crate::probe::checks::{Case, View};
+use crate::probe::checks::View;
 use crate::report::{Page, ago, columns, cut, in_time};
-use crate::types::Timestamp;
+use crate::types::{NodeName, Timestamp};
 
 /// Addresses that are shown; more are counted.
 const MOST: usize = 64;
+/// Of a chain that no client refuses.
+pub(super) const GOOD: &str = "good";
 /// The columns' heads.
 const HEADS: [&str; 5] = ["address", "serves", "until", "chain", "speaks"];
 
+/// One address: what stands in each column, and whether it is fine.
+pub(super) struct Row {
+    pub(super) cells: [String; 5],
+    pub(super) fine: bool,
+}
+
 /// One line an address.
-pub(super) fn grid(page: &mut Page, case: &Case<'_>) {
-    let now = case.at;
-    let rows: Vec<([String; 5], bool)> =
-        case.views.iter().take(MOST).map(|view| (row(view, now), view.is_fine())).collect();
+pub(super) fn grid(page: &mut Page, all: &[Row]) {
+    let rows = &all[..all.len().min(MOST)];
     let width =
-        |at: usize| rows.iter().map(|(row, _)| columns(&row[at])).chain([columns(HEADS[at])]).max().unwrap_or(0);
+        |at: usize| rows.iter().map(|row| columns(&row.cells[at])).chain([columns(HEADS[at])]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
     let line = |cells: &[&str]| {
         let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -26,32 +32,46 @@ pub(super) fn grid(page: &mut Page, case: &Case<'_>) {
     let head = line(&HEADS);
     let lines: Vec<String> = rows
         .iter()
-        .map(|(row, fine)| {
-            let text = line(&row.each_ref().map(String::as_str));
-            if *fine { text } else { painted(page.paint, Severity::Fail, &text) }
+        .map(|row| {
+            let text = line(&row.cells.each_ref().map(String::as_str));
+            if row.fine { text } else { painted(page.paint, Severity::Fail, &text) }
         })
         .collect();
     page.line(&page.paint.faint(&head));
     for line in lines {
         page.line(&line);
     }
-    if case.views.len() > MOST {
-        page.line(&format!("and {} more addresses", case.views.len() - MOST));
+    if all.len() > MOST {
+        page.line(&format!("and {} more addresses", all.len() - MOST));
     }
 }
 
-fn row(view: &View<'_>, now: Timestamp) -> [String; 5] {
+/// What one address showed.
+pub(super) fn row(view: &View<'_>, now: Timestamp) -> Row {
     let sight = view.sight;
-    let node = sight.node.as_ref().map_or_else(String::new, |node| format!(" {node}"));
-    let address = format!("{}{node}", sight.address);
+    let address = address(&sight.address.to_string(), sight.node.as_ref().map(NodeName::as_str));
+    let fine = view.is_fine();
     let Some(leaf) = view.leaf() else {
         let why = sight.telling().end.as_ref().err().map_or("", |trouble| trouble.label.as_str());
-        return [address, why.to_owned(), String::new(), String::new(), String::new()];
+        return Row { cells: silent(address, why), fine };
     };
-    let ends = leaf.validity().end;
-    let until = if ends > now { in_time(ends, now) } else { ago(ends, now) };
-    let worst = view.presented.judged.findings.iter().filter(|it| it.label.severity() == Severity::Fail);
-    let chain = worst.map(|it| it.label).min().map_or("good", |label| label.as_str());
     let spoken = sight.telling().agreed.as_ref().map_or("", |agreed| agreed.version.as_str());
-    [address, leaf.fingerprint().short(), until, chain.to_owned(), spoken.to_owned()]
+    let chain = view.presented.worst().map_or(GOOD, |label| label.as_str());
+    let until = until(leaf.validity().end, now);
+    Row { cells: [address, leaf.fingerprint().short(), until, chain.to_owned(), spoken.to_owned()], fine }
+}
+
+/// An address, and the node behind it.
+pub(super) fn address(address: &str, node: Option<&str>) -> String {
+    node.map_or_else(|| address.to_owned(), |node| format!("{address} {node}"))
+}
+
+/// One that showed no certificate.
+pub(super) fn silent(address: String, why: &str) -> [String; 5] {
+    [address, why.to_owned(), String::new(), String::new(), String::new()]
+}
+
+/// How long it lasts.
+pub(super) fn until(ends: Timestamp, now: Timestamp) -> String {
+    if ends > now { in_time(ends, now) } else { ago(ends, now) }
 }

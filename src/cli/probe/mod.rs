@@ -1,10 +1,12 @@
 //! `probe`: what clients would say of endpoints.
 
+mod answer;
 mod grid;
 mod page;
 mod service;
 mod tally;
 mod targets;
+mod via;
 
 use super::Stop;
 use super::args::Probe;
@@ -12,10 +14,12 @@ use super::context::Context;
 use crate::probe::files::Service;
 use crate::probe::survey::{Survey, Surveyor};
 use crate::probe::target::Query;
-use crate::types::Failure;
+use crate::types::{Failure, SshHost, Vantage};
 use crate::wire;
-use futures_util::stream::{StreamExt as _, iter};
-use tally::{Form, Tally};
+use futures_util::stream::{LocalBoxStream, StreamExt as _, iter, once, select_all};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tally::{Form, Seen, Tally};
 
 /// Targets under way at once. What they connect to is bounded by open files besides.
 const AT_ONCE: usize = 2048;
@@ -23,29 +27,37 @@ const AT_ONCE: usize = 2048;
 /// Looks, also when there is nothing to judge: that is an answer of its own.
 pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     let screen = context.screen;
-    let targets::Asked { mut queries, mut unusable } = targets::asked(context, typed)?;
+    let asked = if typed.relayed { targets::relayed() } else { targets::asked(context, typed)? };
+    let targets::Asked { mut queries, mut unusable, resolvers } = asked;
     let service = service::service(typed).unwrap_or_else(|failure| {
         queries.clear();
         unusable = vec![failure];
         None
     });
-    let resolvers = if typed.resolver.is_empty() { context.resolvers() } else { typed.resolver.clone() };
     let form = match () {
         () if typed.nagios => Form::Nagios,
-        () if screen.json => Form::Json,
+        () if screen.json || typed.relayed => Form::Json,
         () => Form::Page,
     };
-    let service = &service;
-    let mut tally = Tally::new(screen, form, queries.len());
+    let vantages = vantages(&typed.via);
+    let named = !typed.via.is_empty();
+    let mut tally = Tally::new(screen, form, queries.len() * vantages.len(), named);
     let shown = wire::block_on(async {
-        let surveyor = &wire::surveyor(&resolvers)?;
-        let looks = queries
-            .into_iter()
-            .enumerate()
-            .map(|(at, query)| async move { (at, surveyed(surveyor, query, service.as_ref()).await) });
-        let mut looks = iter(looks).buffer_unordered(AT_ONCE);
-        while let Some((at, survey)) = looks.next().await {
-            if let Err(stop) = tally.done(at, survey) {
+        // Those who look from elsewhere ask the resolvers there, unless others were typed.
+        let asked = if resolvers.is_empty() { context.resolvers() } else { resolvers.clone() };
+        let surveyor = wire::surveyor(&asked)?;
+        let count = vantages.len();
+        let looks = vantages.into_iter().enumerate().map(|(number, vantage)| {
+            let queries = if number + 1 == count { std::mem::take(&mut queries) } else { queries.clone() };
+            let look = match vantage {
+                Vantage::Here => here(&surveyor, queries, service.as_ref()),
+                Vantage::Ssh(host) => there(host, queries, &resolvers, typed.via_limit),
+            };
+            look.map(move |(at, seen)| (at * count + number, seen)).boxed_local()
+        });
+        let mut looks = select_all(looks.collect::<Vec<_>>());
+        while let Some((at, seen)) = looks.next().await {
+            if let Err(stop) = tally.done(at, seen) {
                 return Ok(Err(stop));
             }
         }
@@ -53,6 +65,41 @@ pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     })?;
     shown?;
     tally.finish(unusable)
+}
+
+/// From where it is looked, each once.
+fn vantages(typed: &[Vantage]) -> Vec<Vantage> {
+    let mut vantages: Vec<Vantage> = Vec::new();
+    for vantage in typed {
+        if !vantages.contains(vantage) {
+            vantages.push(vantage.clone());
+        }
+    }
+    if vantages.is_empty() { vec![Vantage::Here] } else { vantages }
+}
+
+/// All targets from this machine, as they are done.
+fn here<'a>(
+    surveyor: &'a Surveyor,
+    queries: Vec<Query>,
+    service: Option<&'a Service>,
+) -> LocalBoxStream<'a, (usize, Result<Seen, Failure>)> {
+    let looks = queries.into_iter().enumerate().map(move |(at, query)| async move {
+        (at, surveyed(surveyor, query, service).await.map(|survey| Seen::Here(Box::new(survey))))
+    });
+    iter(looks).buffer_unordered(AT_ONCE).boxed_local()
+}
+
+/// All targets from another machine.
+fn there(
+    host: SshHost,
+    queries: Vec<Query>,
+    resolvers: &[SocketAddr],
+    limit: Option<Duration>,
+) -> LocalBoxStream<'_, (usize, Result<Seen, Failure>)> {
+    let answers = async move { iter(via::ask(&host, &queries, resolvers, limit).await) };
+    let seen = once(answers).flatten().enumerate();
+    seen.map(|(at, answer)| (at, answer.map(|answer| Seen::There(Box::new(answer))))).boxed_local()
 }
 
 async fn surveyed(surveyor: &Surveyor, query: Query, service: Option<&Service>) -> Result<Survey, Failure> {

@@ -1,28 +1,59 @@
 //! One target for people.
 
-use super::grid;
+use super::grid::{self, Row};
 use crate::cli::screen::Screen;
-use crate::cli::verdict;
+use crate::cli::verdict::{self, Rung, Sheet};
 use crate::probe::checks::{Case, Presented};
 use crate::probe::{Severity, Verdict};
 use crate::report::Page;
+use crate::types::Timestamp;
+
+/// Everything that a page shows of one target, wherever it was looked from.
+pub(super) struct Shown {
+    /// The verdict and the findings.
+    pub(super) sheet: Sheet,
+    /// The path that is drawn.
+    pub(super) rungs: Vec<Rung>,
+    /// What the CRLs came to, each once.
+    pub(super) lists: Vec<String>,
+    /// The addresses.
+    pub(super) rows: Vec<Row>,
+    /// The time that spans are told from.
+    pub(super) at: Timestamp,
+}
+
+impl Shown {
+    /// What was seen from here.
+    pub(super) fn new(target: &str, verdict: &Verdict, case: &Case<'_>) -> Self {
+        let rungs = drawn(case).map(|presented| verdict::rungs(&presented.judged.steps));
+        let looked = case.views.iter().flat_map(|view| &view.looked);
+        let lists = looked.map(|it| list(it.position + 1, it.url.as_str(), &it.outcome.to_string())).collect();
+        let rows = case.views.iter().map(|view| grid::row(view, case.at)).collect();
+        Self { sheet: Sheet::new(target, verdict), rungs: rungs.unwrap_or_default(), lists, rows, at: case.at }
+    }
+}
+
+/// What a CRL said of a certificate, which are counted from 1.
+pub(super) fn list(certificate: usize, url: &str, outcome: &str) -> String {
+    format!("certificate {certificate}, {url}: {outcome}")
+}
 
 /// The verdict line, the findings, the drawing of the chain, and the grid. Beside other targets, one that is well takes a line or two.
-pub(super) fn page(screen: Screen, target: &str, verdict: &Verdict, case: &Case<'_>, alone: bool) -> String {
+pub(super) fn page(screen: Screen, shown: &Shown, alone: bool) -> String {
     let mut page = Page::new(screen.width, screen.paint);
-    if !alone && verdict.severity() < Severity::Warn {
-        verdict::headline(&mut page, target, verdict);
+    if !alone && shown.sheet.severity < Severity::Warn {
+        verdict::headline(&mut page, &shown.sheet);
         return page.finish();
     }
-    verdict::opening(&mut page, target, verdict);
+    verdict::opening(&mut page, &shown.sheet);
     page.gap();
-    if let Some(presented) = drawn(case) {
-        verdict::drawing(&mut page, &presented.judged.steps, case.at);
+    if !shown.rungs.is_empty() {
+        verdict::drawing(&mut page, &shown.rungs, shown.at);
         page.gap();
     }
-    lists(&mut page, case);
-    if case.views.len() > 1 {
-        grid::grid(&mut page, case);
+    lists(&mut page, shown.lists.clone());
+    if shown.rows.len() > 1 {
+        grid::grid(&mut page, &shown.rows);
     }
     format!("{}\n{}", page.finish().trim_end(), if alone { "" } else { "\n" })
 }
@@ -34,10 +65,7 @@ pub(super) fn drawn<'a>(case: &'a Case<'_>) -> Option<&'a Presented> {
 }
 
 /// What the CRLs came to, where they were asked for; each once.
-fn lists(page: &mut Page, case: &Case<'_>) {
-    let looked = case.views.iter().flat_map(|view| &view.looked);
-    let mut lines: Vec<String> =
-        looked.map(|it| format!("certificate {}, {}: {}", it.position + 1, it.url, it.outcome)).collect();
+fn lists(page: &mut Page, mut lines: Vec<String>) {
     lines.sort();
     lines.dedup();
     for line in &lines {

@@ -1,15 +1,18 @@
 //! What many looks come to: shown in the order they were asked for, counted, and summed up in one line.
 
-use super::page;
+use super::answer::Answer;
+use super::page::{self, Shown};
 use crate::cli::Stop;
 use crate::cli::document::Document;
 use crate::cli::screen::Screen;
+use crate::cli::verdict::Sheet;
+use crate::probe::Severity;
 use crate::probe::checks::Case;
 use crate::probe::survey::Survey;
-use crate::probe::{Severity, Verdict};
 use crate::report::{Checked, Count, Level};
-use crate::types::Failure;
-use std::collections::BTreeMap;
+use crate::types::{Failure, Vantage};
+use crate::wire;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a command shows what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +25,21 @@ pub(super) enum Form {
     Nagios,
 }
 
+/// What was seen of a target.
+pub(super) enum Seen {
+    /// From here.
+    Here(Box<Survey>),
+    /// From elsewhere.
+    There(Box<Answer>),
+}
+
 /// Takes what was found as it comes.
 pub(super) struct Tally {
     screen: Screen,
     form: Form,
     alone: bool,
+    /// Whether vantages were named, and are told.
+    named: bool,
     count: Count,
     /// What waits for those before it to be done.
     waiting: BTreeMap<usize, String>,
@@ -37,13 +50,14 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Of `all` targets.
-    pub(super) fn new(screen: Screen, form: Form, all: usize) -> Self {
+    /// Of `all` looks, with the vantage of each where those were `named`.
+    pub(super) fn new(screen: Screen, form: Form, all: usize, named: bool) -> Self {
         let count = if screen.watched && screen.volume >= 0 && all > 1 { Count::terminal(all) } else { Count::quiet() };
         Self {
             screen,
             form,
             alone: all == 1,
+            named,
             count,
             waiting: BTreeMap::new(),
             shown: 0,
@@ -54,9 +68,10 @@ impl Tally {
     }
 
     /// The look at place `at` in the order is done.
-    pub(super) fn done(&mut self, at: usize, survey: Result<Survey, Failure>) -> Result<(), Stop> {
-        let text = match survey {
-            Ok(survey) => self.judged(&survey)?,
+    pub(super) fn done(&mut self, at: usize, seen: Result<Seen, Failure>) -> Result<(), Stop> {
+        let text = match seen {
+            Ok(Seen::Here(survey)) => self.judged(&survey)?,
+            Ok(Seen::There(answer)) => self.answered(&answer)?,
             Err(failure) => {
                 self.failed.push(failure);
                 String::new()
@@ -76,17 +91,31 @@ impl Tally {
     fn judged(&mut self, survey: &Survey) -> Result<String, Stop> {
         let case = Case::new(survey);
         let verdict = case.verdict();
-        self.severities.push(verdict.severity());
         let target = survey.query.to_string();
+        let title = if self.named { format!("{target} from {}", Vantage::Here) } else { target.clone() };
+        self.severities.push(verdict.severity());
         match self.form {
-            Form::Page => Ok(page::page(self.screen, &target, &verdict, &case, self.alone)),
+            Form::Page => Ok(page::page(self.screen, &Shown::new(&title, &verdict, &case), self.alone)),
             Form::Json => {
                 let drawn = page::drawn(&case);
                 let steps = drawn.map_or(&[][..], |presented| &presented.judged.steps);
                 self.screen.json_text(&Document::new(&target, &verdict, steps).endpoints(&case))
             }
             Form::Nagios => {
-                self.lines.extend(line(&target, &verdict));
+                self.lines.extend(line(&Sheet::new(&title, &verdict)));
+                Ok(String::new())
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: &Answer) -> Result<String, Stop> {
+        let title = format!("{} from {}", answer.target(), answer.vantage());
+        self.severities.push(answer.severity());
+        match self.form {
+            Form::Page => Ok(page::page(self.screen, &answer.shown(title, wire::now()), self.alone)),
+            Form::Json => self.screen.json_text(answer.document()),
+            Form::Nagios => {
+                self.lines.extend(line(&answer.shown(title, wire::now()).sheet));
                 Ok(String::new())
             }
         }
@@ -96,19 +125,22 @@ impl Tally {
     pub(super) fn finish(self, unusable: Vec<Failure>) -> Result<u8, Stop> {
         self.count.done();
         let failed: Vec<Failure> = unusable.into_iter().chain(self.failed).collect();
+        // What stands in the way of all looks from one vantage is one cause.
+        let mut known = BTreeSet::new();
+        let causes: Vec<&Failure> = failed.iter().filter(|it| known.insert(it.to_string())).collect();
         let worst = self.severities.iter().max().map(|it| level(*it));
         let worst = worst.into_iter().chain(failed.first().map(|_| Level::Unknown)).max().unwrap_or(Level::Ok);
         if self.form != Form::Nagios {
-            for failure in &failed {
+            for failure in &causes {
                 crate::cli::said::failure(self.screen, "", failure, None);
             }
         }
-        let summary = summary(&self.severities, failed.len());
+        let summary = summary(&self.severities, failed.len(), if self.named { "look" } else { "target" });
         match self.form {
             Form::Page if !self.alone && !self.severities.is_empty() => self.screen.data(&format!("{summary}\n"))?,
             Form::Nagios => {
                 let mut lines = self.lines;
-                lines.extend(failed.iter().map(|failure| (Level::Unknown, failure.to_string())));
+                lines.extend(causes.iter().map(|failure| (Level::Unknown, failure.to_string())));
                 lines.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
                 // One line says it all where there is one thing to say.
                 let summary = if lines.len() == 1 { lines.remove(0).1 } else { summary };
@@ -121,16 +153,12 @@ impl Tally {
     }
 }
 
-/// A target for a monitoring system; nothing where all is well beside others.
-fn line(target: &str, verdict: &Verdict) -> Option<(Level, String)> {
-    let worst = verdict.findings().first()?;
-    let labels: Vec<&str> = verdict
-        .findings()
-        .iter()
-        .filter(|it| it.label.severity() == worst.label.severity())
-        .map(|it| it.label.as_str())
-        .collect();
-    Some((level(verdict.severity()), format!("{target}: {}: {}", labels.join(", "), worst.seen.as_str())))
+/// A target for a monitoring system; nothing where nobody says anything.
+fn line(sheet: &Sheet) -> Option<(Level, String)> {
+    let worst = sheet.told.first()?;
+    let alike = sheet.told.iter().filter(|it| it.severity == worst.severity);
+    let labels: Vec<&str> = alike.map(|it| it.label.as_str()).collect();
+    Some((level(sheet.severity), format!("{}: {}: {}", sheet.target, labels.join(", "), worst.seen)))
 }
 
 const fn level(severity: Severity) -> Level {
@@ -142,7 +170,7 @@ const fn level(severity: Severity) -> Level {
 }
 
 /// `3 targets: 1 FAIL, 2 ok`.
-fn summary(severities: &[Severity], unknown: usize) -> String {
+fn summary(severities: &[Severity], unknown: usize, what: &str) -> String {
     let of = |wanted: &[Severity]| severities.iter().filter(|it| wanted.contains(it)).count();
     let counts = [
         (of(&[Severity::Fail]), "FAIL"),
@@ -153,5 +181,5 @@ fn summary(severities: &[Severity], unknown: usize) -> String {
     let told: Vec<String> =
         counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
     let all = severities.len() + unknown;
-    format!("{all} target{}: {}", if all == 1 { "" } else { "s" }, told.join(", "))
+    format!("{all} {what}{}: {}", if all == 1 { "" } else { "s" }, told.join(", "))
 }

@@ -6,12 +6,14 @@ use crate::cli::context::Context;
 use crate::cli::stores::stores;
 use crate::config::spec::{Certificate, Endpoint, Expect, Roots, Spec, StartTls, Target as Configured};
 use crate::probe::chain::Store;
+use crate::probe::relay;
 use crate::probe::target::{Place, Query, Target, Via};
 use crate::types::{Class, Failure, Identifier, KeyId, Printable};
 use crate::wire;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -26,17 +28,39 @@ pub(super) struct Asked {
     pub(super) queries: Vec<Query>,
     /// What could not be understood or read.
     pub(super) unusable: Vec<Failure>,
+    /// The resolvers that were named.
+    pub(super) resolvers: Vec<SocketAddr>,
+}
+
+/// What another everleaf asks on standard input.
+pub(super) fn relayed() -> Asked {
+    let read = || {
+        let mut text = Vec::new();
+        let most = relay::MOST_ASKED as u64;
+        std::io::stdin().take(most + 1).read_to_end(&mut text).map_err(|error| {
+            Failure::new(Class::Retry, "probe:asked", "standard input", format!("it cannot be read: {error}"))
+        })?;
+        let ask = relay::Ask::read(&text)?;
+        Ok((ask.queries(&wire::host())?, ask.resolvers))
+    };
+    match read() {
+        Ok((queries, resolvers)) => Asked { queries, unusable: Vec::new(), resolvers },
+        Err(failure) => Asked { queries: Vec::new(), unusable: vec![failure], resolvers: Vec::new() },
+    }
 }
 
 /// Everything that was asked for.
 pub(super) fn asked(context: &Context, typed: &Probe) -> Result<Asked, Stop> {
     let common = match Common::new(typed) {
         Ok(common) => common,
-        Err(failure) => return Ok(Asked { queries: Vec::new(), unusable: vec![failure] }),
+        Err(failure) => {
+            return Ok(Asked { queries: Vec::new(), unusable: vec![failure], resolvers: Vec::new() });
+        }
     };
     let mut asked = Asked {
         queries: typed.targets.iter().flat_map(|it| common.queries(typed, it)).collect(),
         unusable: Vec::new(),
+        resolvers: typed.resolver.clone(),
     };
     if let Some(path) = &typed.from_file {
         match lines(path) {

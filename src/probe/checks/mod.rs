@@ -21,7 +21,7 @@ pub mod staple;
 use super::chain::{Judged, Question, Store, judge};
 use super::finding::{Finding, Verdict};
 use super::handshake::Handshake;
-use super::label::Severity;
+use super::label::{Label, Severity};
 use super::survey::{Sight, Survey};
 use crate::config::spec::Usage;
 use crate::pki::chain::{Link, link};
@@ -99,10 +99,16 @@ impl Presented {
         self.certificates.first().filter(|_| readable)
     }
 
+    /// The most telling reason for a client to refuse them.
+    #[must_use]
+    pub fn worst(&self) -> Option<Label> {
+        self.judged.findings.iter().map(|it| it.label).filter(|it| it.severity() == Severity::Fail).min()
+    }
+
     /// Whether some client refuses them.
     #[must_use]
     pub fn fails(&self) -> bool {
-        !self.unreadable.is_empty() || self.judged.findings.iter().any(|it| it.label.severity() == Severity::Fail)
+        !self.unreadable.is_empty() || self.worst().is_some()
     }
 }
 
@@ -160,9 +166,9 @@ impl<'a> Case<'a> {
         let mut found = found(self);
         for finding in &mut found {
             finding.sni = query.sni().cloned();
-            finding.vantage = Some(query.vantage.clone());
         }
-        Verdict::new(found, || self.well()).merged(self.views.len())
+        let verdict = Verdict::new(found, || self.well()).seen_from(&query.vantage, query.sni());
+        verdict.merged(self.views.len())
     }
 
     /// What is well, where nothing is wrong.
