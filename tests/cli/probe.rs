@@ -61,7 +61,7 @@ impl Shop {
     }
 
     pub(crate) fn serve(&self, last: u8, chain: &str) -> SServer {
-        SServer::start(SocketAddr::from(([127, 0, 0, last], free_port())), &self.leaf, chain, &self.key, &[])
+        SServer::bare(SocketAddr::from(([127, 0, 0, last], free_port())), &self.leaf, chain, &self.key, &[])
     }
 
     fn probe(&self, args: &[&str]) -> Left {
