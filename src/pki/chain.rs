@@ -2,6 +2,7 @@
 //! words, what it is and what is missing.
 
 use super::parse::{Certificate, KeyKind, LEAST_RSA_BITS};
+use super::proven;
 use super::roots::Anchors;
 use crate::types::Timestamp;
 use x509_parser::error::X509Error;
@@ -35,7 +36,9 @@ pub(crate) fn link(child: &Certificate, issuer: &Certificate) -> Link {
     }
     let parsed = (X509Certificate::from_der(child.der()), X509Certificate::from_der(issuer.der()));
     let (Ok((_, child)), Ok((_, issuer))) = parsed else { return Link::NameOnly };
-    match child.verify_signature(Some(issuer.public_key())) {
+    let signature =
+        [&*issuer.public_key().subject_public_key.data, child.tbs_certificate.as_ref(), &child.signature_value.data];
+    match proven::once(signature, || child.verify_signature(Some(issuer.public_key()))) {
         Ok(()) | Err(X509Error::SignatureUnsupportedAlgorithm) => Link::Issued,
         Err(_) => Link::NameOnly,
     }

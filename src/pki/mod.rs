@@ -13,6 +13,7 @@ pub mod key;
 pub mod ocsp;
 pub mod parse;
 pub mod pem;
+pub(crate) mod proven;
 pub mod revocation;
 pub mod roots;
 mod signed;

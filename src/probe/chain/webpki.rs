@@ -4,6 +4,7 @@ use super::Question;
 use super::route::View;
 use crate::config::spec::Usage;
 use crate::pki::Certificate;
+use crate::pki::proven::with_algorithms;
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -38,15 +39,7 @@ pub(super) fn verify(
     let intermediates: Vec<CertificateDer<'_>> = others.iter().map(|it| it.der().clone()).collect();
     let now = Duration::from_secs(u64::try_from(question.now.as_secs()).unwrap_or(0));
     let anchors = view.store.anchors.as_slice();
-    EndEntityCert::try_from(leaf.der())?
-        .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            anchors,
-            &intermediates,
-            UnixTime::since_unix_epoch(now),
-            usage,
-            None,
-            None,
-        )
-        .map(|_| ())
+    let leaf = EndEntityCert::try_from(leaf.der())?;
+    let now = UnixTime::since_unix_epoch(now);
+    with_algorithms(|known| leaf.verify_for_usage(known, anchors, &intermediates, now, usage, None, None).map(|_| ()))
 }
