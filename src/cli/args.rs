@@ -197,8 +197,8 @@ pub(super) struct Probe {
     /// Read targets from a file, one a line; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) from_file: Option<PathBuf>,
-    /// Look at every endpoint of the configuration
-    #[arg(long)]
+    /// Look at every endpoint of the configuration; this machine's also against its live directories
+    #[arg(long, conflicts_with = "published")]
     pub(super) all: bool,
     /// Connect to this address instead of what DNS says; may be repeated
     #[arg(long, value_name = "IP[:PORT]")]

@@ -11,7 +11,6 @@ mod via;
 use super::Stop;
 use super::args::Probe;
 use super::context::Context;
-use crate::probe::files::Service;
 use crate::probe::survey::{Survey, Surveyor};
 use crate::probe::target::Query;
 use crate::types::{Failure, SshHost, Vantage};
@@ -20,6 +19,7 @@ use futures_util::stream::{LocalBoxStream, StreamExt as _, iter, once, select_al
 use std::net::SocketAddr;
 use std::time::Duration;
 use tally::{Form, Seen, Tally};
+use targets::{Against, Asked, Look};
 
 /// Targets under way at once. What they connect to is bounded by open files besides.
 const AT_ONCE: usize = 2048;
@@ -28,12 +28,7 @@ const AT_ONCE: usize = 2048;
 pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     let screen = context.screen;
     let asked = if typed.relayed { targets::relayed() } else { targets::asked(context, typed)? };
-    let targets::Asked { mut queries, mut unusable, resolvers } = asked;
-    let service = service::service(typed).unwrap_or_else(|failure| {
-        queries.clear();
-        unusable = vec![failure];
-        None
-    });
+    let Asked { mut looks, unusable, resolvers } = asked;
     let form = match () {
         () if typed.nagios => Form::Nagios,
         () if screen.json || typed.relayed => Form::Json,
@@ -41,22 +36,22 @@ pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     };
     let vantages = vantages(&typed.via);
     let named = !typed.via.is_empty();
-    let mut tally = Tally::new(screen, form, queries.len() * vantages.len(), named);
+    let mut tally = Tally::new(screen, form, looks.len() * vantages.len(), named);
     let shown = wire::block_on(async {
         // Those who look from elsewhere ask the resolvers there, unless others were typed.
         let asked = if resolvers.is_empty() { context.resolvers() } else { resolvers.clone() };
         let surveyor = wire::surveyor(&asked)?;
         let count = vantages.len();
-        let looks = vantages.into_iter().enumerate().map(|(number, vantage)| {
-            let queries = if number + 1 == count { std::mem::take(&mut queries) } else { queries.clone() };
-            let look = match vantage {
-                Vantage::Here => here(&surveyor, queries, service.as_ref()),
-                Vantage::Ssh(host) => there(host, queries, &resolvers, typed.via_limit),
+        let seen = vantages.into_iter().enumerate().map(|(number, vantage)| {
+            let looks = if number + 1 == count { std::mem::take(&mut looks) } else { looks.clone() };
+            let seen = match vantage {
+                Vantage::Here => here(&surveyor, looks),
+                Vantage::Ssh(host) => there(host, looks, &resolvers, typed.via_limit),
             };
-            look.map(move |(at, seen)| (at * count + number, seen)).boxed_local()
+            seen.map(move |(at, seen)| (at * count + number, seen)).boxed_local()
         });
-        let mut looks = select_all(looks.collect::<Vec<_>>());
-        while let Some((at, seen)) = looks.next().await {
+        let mut all = select_all(seen.collect::<Vec<_>>());
+        while let Some((at, seen)) = all.next().await {
             if let Err(stop) = tally.done(at, seen) {
                 return Ok(Err(stop));
             }
@@ -79,13 +74,9 @@ fn vantages(typed: &[Vantage]) -> Vec<Vantage> {
 }
 
 /// All targets from this machine, as they are done.
-fn here<'a>(
-    surveyor: &'a Surveyor,
-    queries: Vec<Query>,
-    service: Option<&'a Service>,
-) -> LocalBoxStream<'a, (usize, Result<Seen, Failure>)> {
-    let looks = queries.into_iter().enumerate().map(move |(at, query)| async move {
-        (at, surveyed(surveyor, query, service).await.map(|survey| Seen::Here(Box::new(survey))))
+fn here(surveyor: &Surveyor, looks: Vec<Look>) -> LocalBoxStream<'_, (usize, Result<Seen, Failure>)> {
+    let looks = looks.into_iter().enumerate().map(move |(at, look)| async move {
+        (at, surveyed(surveyor, look).await.map(|survey| Seen::Here(Box::new(survey))))
     });
     iter(looks).buffer_unordered(AT_ONCE).boxed_local()
 }
@@ -93,20 +84,23 @@ fn here<'a>(
 /// All targets from another machine.
 fn there(
     host: SshHost,
-    queries: Vec<Query>,
+    looks: Vec<Look>,
     resolvers: &[SocketAddr],
     limit: Option<Duration>,
 ) -> LocalBoxStream<'_, (usize, Result<Seen, Failure>)> {
+    let queries: Vec<Query> = looks.into_iter().map(|look| look.query).collect();
     let answers = async move { iter(via::ask(&host, &queries, resolvers, limit).await) };
     let seen = once(answers).flatten().enumerate();
     seen.map(|(at, answer)| (at, answer.map(|answer| Seen::There(Box::new(answer))))).boxed_local()
 }
 
-async fn surveyed(surveyor: &Surveyor, query: Query, service: Option<&Service>) -> Result<Survey, Failure> {
-    let mut survey = surveyor.survey(query).await?;
-    if let Some(service) = service {
-        let addresses: Vec<_> = survey.sights.iter().map(|sight| sight.address).collect();
-        survey.disk = Some(service.read(&survey.query.name, &addresses)?);
-    }
+async fn surveyed(surveyor: &Surveyor, look: Look) -> Result<Survey, Failure> {
+    let mut survey = surveyor.survey(look.query).await?;
+    let addresses: Vec<_> = survey.sights.iter().map(|sight| sight.address).collect();
+    survey.disk = match look.against {
+        Against::Nothing => None,
+        Against::Typed(service) => Some(service.read(&survey.query.name, &addresses)?),
+        Against::Configured(service) => service.read(&survey.query.name, &addresses).ok(),
+    };
     Ok(survey)
 }

@@ -1,11 +1,13 @@
 //! Which targets are meant: typed, in a file, or in the configuration.
 
+use super::service::service;
 use crate::cli::Stop;
 use crate::cli::args::Probe;
 use crate::cli::context::Context;
 use crate::cli::stores::stores;
-use crate::config::spec::{Certificate, Endpoint, Expect, Roots, Spec, StartTls, Target as Configured};
+use crate::config::spec::{Certificate, Endpoint, Expect, NodeKind, Roots, Spec, StartTls, Target as Configured};
 use crate::probe::chain::Store;
+use crate::probe::files::{Service, Source};
 use crate::probe::relay;
 use crate::probe::target::{Place, Query, Target, Via};
 use crate::types::{Class, Failure, Identifier, KeyId, Printable};
@@ -14,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// What is read of a file of targets: a hundred thousand of them.
@@ -24,12 +26,32 @@ const HTTPS: u16 = 443;
 
 /// What is to be looked at.
 pub(super) struct Asked {
-    /// The looks, in the order they were asked for.
-    pub(super) queries: Vec<Query>,
+    /// In the order they were asked for.
+    pub(super) looks: Vec<Look>,
     /// What could not be understood or read.
     pub(super) unusable: Vec<Failure>,
     /// The resolvers that were named.
     pub(super) resolvers: Vec<SocketAddr>,
+}
+
+/// One target, and the files that it is held against.
+#[derive(Clone)]
+pub(super) struct Look {
+    /// What is asked of it.
+    pub(super) query: Query,
+    /// What it is held against.
+    pub(super) against: Against,
+}
+
+/// Files that what is served is held against.
+#[derive(Clone)]
+pub(super) enum Against {
+    /// None.
+    Nothing,
+    /// Those that were typed: that they cannot be read is told.
+    Typed(Rc<Service>),
+    /// Those of the configuration, which not everybody who may look at endpoints may read.
+    Configured(Rc<Service>),
 }
 
 /// What another everleaf asks on standard input.
@@ -41,11 +63,12 @@ pub(super) fn relayed() -> Asked {
             Failure::new(Class::Retry, "probe:asked", "standard input", format!("it cannot be read: {error}"))
         })?;
         let ask = relay::Ask::read(&text)?;
-        Ok((ask.queries(&wire::host())?, ask.resolvers))
+        let looks = ask.queries(&wire::host())?.into_iter().map(|query| Look { query, against: Against::Nothing });
+        Ok((looks.collect(), ask.resolvers))
     };
     match read() {
-        Ok((queries, resolvers)) => Asked { queries, unusable: Vec::new(), resolvers },
-        Err(failure) => Asked { queries: Vec::new(), unusable: vec![failure], resolvers: Vec::new() },
+        Ok((looks, resolvers)) => Asked { looks, unusable: Vec::new(), resolvers },
+        Err(failure) => Asked { looks: Vec::new(), unusable: vec![failure], resolvers: Vec::new() },
     }
 }
 
@@ -54,11 +77,11 @@ pub(super) fn asked(context: &Context, typed: &Probe) -> Result<Asked, Stop> {
     let common = match Common::new(typed) {
         Ok(common) => common,
         Err(failure) => {
-            return Ok(Asked { queries: Vec::new(), unusable: vec![failure], resolvers: Vec::new() });
+            return Ok(Asked { looks: Vec::new(), unusable: vec![failure], resolvers: Vec::new() });
         }
     };
     let mut asked = Asked {
-        queries: typed.targets.iter().flat_map(|it| common.queries(typed, it)).collect(),
+        looks: typed.targets.iter().flat_map(|it| common.looks(typed, it)).collect(),
         unusable: Vec::new(),
         resolvers: typed.resolver.clone(),
     };
@@ -80,6 +103,7 @@ struct Common {
     stores: Rc<[Store]>,
     pins: Rc<[KeyId]>,
     vantage: Printable,
+    against: Against,
 }
 
 impl Common {
@@ -89,11 +113,12 @@ impl Common {
             stores: stores(&typed.stores)?.into(),
             pins: typed.pins.as_slice().into(),
             vantage: wire::host(),
+            against: service(typed)?.map_or(Against::Nothing, |service| Against::Typed(Rc::new(service))),
         })
     }
 
     /// One look for each name that is to be asked for at `place`.
-    fn queries(&self, typed: &Probe, place: &Place) -> Vec<Query> {
+    fn looks(&self, typed: &Probe, place: &Place) -> Vec<Look> {
         let names = if typed.sni.is_empty() { vec![place.host.clone()] } else { typed.sni.clone() };
         let via = |place: &Place| Via { place: place.clone(), node: None };
         let query = |name| Query {
@@ -109,7 +134,7 @@ impl Common {
             crl: typed.crl,
             vantage: self.vantage.clone(),
         };
-        names.into_iter().map(query).collect()
+        names.into_iter().map(|name| Look { query: query(name), against: self.against.clone() }).collect()
     }
 }
 
@@ -136,7 +161,7 @@ fn read(text: &str, path: &Path, typed: &Probe, common: &Common, asked: &mut Ask
         let target = line.split('#').next().unwrap_or_default().trim();
         match target.parse::<Place>() {
             _ if target.is_empty() => {}
-            Ok(place) => asked.queries.extend(common.queries(typed, &place)),
+            Ok(place) => asked.looks.extend(common.looks(typed, &place)),
             Err(why) => {
                 let failure = Failure::new(
                     Class::Spec,
@@ -165,8 +190,9 @@ fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
             fleets.entry((&endpoint.sni, endpoint.starttls, endpoint.expect)).or_default().push(endpoint);
         }
         for ((name, starttls, _), endpoints) in fleets {
+            let against = published(spec, certificate, &endpoints);
             let connect: Vec<Via> = endpoints.into_iter().filter_map(via).collect();
-            asked.queries.push(Query {
+            let query = Query {
                 target: Target {
                     host: name.clone(),
                     port: connect.first().and_then(|it| it.place.port).unwrap_or(HTTPS),
@@ -181,8 +207,27 @@ fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
                 quick: typed.quick,
                 crl: typed.crl,
                 vantage: common.vantage.clone(),
-            });
+            };
+            asked.looks.push(Look { query, against });
         }
+    }
+}
+
+/// The live directory that all these endpoints serve from, where it is one, on this machine, and something was published there.
+fn published(spec: &Spec, certificate: &Certificate, endpoints: &[&Endpoint]) -> Against {
+    let live = |endpoint: &&Endpoint| {
+        let node = spec.nodes.get(endpoint.node.as_ref()?)?;
+        let own = matches!(node.kind, NodeKind::Local) && endpoint.expect == Expect::Leaf;
+        own.then(|| node.live.join(certificate.name.as_str()))
+    };
+    let mut all: Vec<Option<PathBuf>> = endpoints.iter().map(live).collect();
+    all.dedup();
+    match &mut all[..] {
+        [Some(dir)] if dir.exists() => {
+            let source = Source::Live(std::mem::take(dir));
+            Against::Configured(Rc::new(Service { source, reader: None, nginx: None, haproxy: None }))
+        }
+        _ => Against::Nothing,
     }
 }
 
