@@ -35,6 +35,11 @@ impl Sheet {
         let told = verdict.findings().iter().map(Told::new).collect();
         Self { target: target.to_owned(), severity: verdict.severity(), told }
     }
+
+    /// What is well, where nothing is wrong.
+    pub(super) fn well(&self) -> Option<&Told> {
+        self.told.iter().find(|it| it.is_ok())
+    }
 }
 
 impl Told {
@@ -87,14 +92,19 @@ pub(super) const fn word(severity: Severity) -> &'static str {
     }
 }
 
+/// What came of it in a word, and below it what is well, or what is wrong.
 pub(super) fn headline(page: &mut Page, sheet: &Sheet) {
-    let severity = sheet.severity;
+    let severity = sheet.well().map_or(sheet.severity, |_| Severity::Ok);
     let head = format!("{:<4}  {}", word(severity), cut(&sheet.target, page.width().saturating_sub(6)));
     page.line(&painted(page.paint, severity, &head));
-    let labels = sheet.told.iter().map(|it| it.label.as_str()).collect::<Vec<_>>().join(", ");
-    let well = sheet.told.iter().find(|it| it.is_ok());
-    let well = well.map_or(Label::Ok.meaning(), |it| it.seen.as_str());
-    page.hang("      ", if severity == Severity::Ok { well } else { labels.as_str() });
+    let labels = sheet.told.iter().filter(|it| !it.is_ok()).map(|it| it.label.as_str());
+    let labels = labels.collect::<Vec<_>>().join(", ");
+    let told = match sheet.well() {
+        None => labels,
+        Some(well) if labels.is_empty() => well.seen.clone(),
+        Some(well) => format!("{}; {labels}", well.seen),
+    };
+    page.hang("      ", &told);
 }
 
 fn tell(page: &mut Page, told: &Told) {

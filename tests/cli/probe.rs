@@ -217,6 +217,12 @@ fn monitoring_gets_its_line_and_its_code() {
         well.out.starts_with("EVERLEAF OK - shop.example.com:443: ok: ") && well.out.lines().count() == 1,
         "{well:?}"
     );
+    let place = SocketAddr::from(([127, 0, 0, 3], free_port()));
+    let modern = SServer::bare(place, &shop.leaf, &shop.intermediate, &shop.key, &["-tls1_3"]);
+    let noted = shop.probe(&["shop.example.com", "--connect", &at(&modern), "--nagios"]);
+    assert_eq!((noted.code, &noted.out), (0, &well.out), "what is only to be known comes after what is well");
+    let shown = shop.probe(&["shop.example.com", "--connect", &at(&modern)]).out;
+    assert!(shown.starts_with("ok    shop.example.com:443\n") && shown.contains(";\n      tls13_only\n"), "{shown}");
     let bad = shop.probe(&["shop.example.com", "--connect", &at(&bare), "--nagios"]);
     assert_eq!(bad.code, 2);
     let wanted = "EVERLEAF CRITICAL - shop.example.com:443: missing_intermediate: ";
@@ -245,6 +251,38 @@ fn the_configurations_endpoints_are_its_fleets() {
     assert_eq!(labels(&document), ["node_chain_broken"]);
     assert_eq!(document["findings"][0]["node"], "edge2");
     assert_eq!(document["findings"][0]["address"], bare.address().to_string());
+}
+
+#[test]
+fn the_configurations_endpoints_of_this_machine_are_held_against_its_live_directories() {
+    let (shop, renewed) = (Shop::new(), Shop::new());
+    let server = shop.serve(1, &shop.intermediate);
+    let desk = Desk::new(&format!(
+        "issuers: {{ ca: {{ directory: 'https://127.0.0.1:1/dir', roots: '{}' }} }}\n\
+         nodes: {{ edge: {{ type: local, reload: {{ exec: ['true'] }} }} }}\n\
+         certificates:\n  - {{ name: shop, names: [shop.example.com], solver: {{ http-01: {{ listen: '127.0.0.1:1' }} }}, \
+         nodes: [edge], endpoints: [{{ address: '{}' }}] }}\n",
+        shop.root().display(),
+        server.address()
+    ));
+    let found = || {
+        let said = desk.run(&["probe", "--all", "--json"]);
+        labels(&said.json()).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(found(), ["ok"], "nothing was published yet");
+    let live = desk.path("live/shop");
+    fs::create_dir_all(&live).expect("made");
+    for (of, label) in [(&shop, "ok"), (&renewed, "served_older_than_disk")] {
+        for (name, text) in
+            [("fullchain.pem", format!("{}{}", of.leaf, of.intermediate)), ("privkey.pem", of.key.clone())]
+        {
+            fs::write(live.join(name), text).expect("written");
+            fs::set_permissions(live.join(name), fs::Permissions::from_mode(0o600)).expect("private");
+        }
+        assert_eq!(found(), [label]);
+    }
+    let both = desk.run(&["probe", "--all", "--live", "/nowhere"]);
+    assert!(both.code == 64 && both.err.contains("--live"), "{both:?}");
 }
 
 #[test]

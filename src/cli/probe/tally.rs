@@ -155,7 +155,7 @@ impl Tally {
 
 /// A target for a monitoring system; nothing where nobody says anything.
 fn line(sheet: &Sheet) -> Option<(Level, String)> {
-    let worst = sheet.told.first()?;
+    let worst = sheet.well().or(sheet.told.first())?;
     let alike = sheet.told.iter().filter(|it| it.severity == worst.severity);
     let labels: Vec<&str> = alike.map(|it| it.label.as_str()).collect();
     Some((level(sheet.severity), format!("{}: {}: {}", sheet.target, labels.join(", "), worst.seen)))
