@@ -77,7 +77,7 @@ labels! {
     NodeSniBroken "node_sni_broken" Fail
         "One address answers the name with another certificate, others are fine."
         "Is the SNI lost in front of this node (a proxy, a health check), or the virtual host missing on it?"
-        explains SniMisroute NameMismatch;
+        explains SniMisroute NameMismatch SelfSigned UntrustedRoot Unverifiable;
     NodeChainBroken "node_chain_broken" Fail
         "One address sends an incomplete or different chain, others are fine."
         "Copy the fullchain.pem of a good node to this one, and reload its server."
@@ -265,7 +265,7 @@ labels! {
     SniMisroute "sni_misroute" Fail
         "The server answers with another virtual host's or its default certificate."
         "Is there a virtual host for exactly this name, and does it listen on this address and port?"
-        explains NameMismatch;
+        explains NameMismatch SelfSigned UntrustedRoot Unverifiable;
     NameMismatch "name_mismatch" Fail
         "The certificate does not cover the asked name."
         "Is another certificate meant for this name? If not, issue one that names it.";

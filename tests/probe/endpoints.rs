@@ -126,7 +126,7 @@ impl Lab {
 }
 
 /// Good but for that nobody else signed it.
-fn self_signed(name: &str) -> Leaf {
+pub(crate) fn self_signed(name: &str) -> Leaf {
     let key = KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     live(&mut params, -1, 89);

@@ -1,11 +1,15 @@
 //! Several servers of one name: what sets one apart from the others, and what does not.
 
 use super::asking::{assert_labels, found};
+use super::endpoints::self_signed;
 use super::rig::{Nginx, scratch};
 use super::somewhere;
-use super::support::{Ca, Leaf};
-use everleaf::probe::Label::{self, FleetMixedCerts, NodeChainBroken, NodePolicyDiffers, Ok, Tls13Only};
+use super::support::{Ca, Leaf, live};
+use everleaf::probe::Label::{
+    self, CnOnlyNoSan, FleetMixedCerts, NodeChainBroken, NodePolicyDiffers, NodeSniBroken, Ok, StaleNode, Tls13Only,
+};
 use everleaf::probe::{Finding, Severity};
+use rcgen::KeyPair;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -123,4 +127,60 @@ fn servers_that_do_not_speak_alike_are_named_with_what_they_do() {
         let named: Vec<_> = findings.iter().filter(|it| it.label.severity() == Severity::Warn).collect();
         assert!(named.len() == 1 && named[0].address == Some(addresses[odd]), "{at}: {named:#?}");
     }
+}
+
+#[test]
+fn an_older_certificate_is_told_from_one_that_each_has_of_its_own() {
+    let ca = Ca::new("A");
+    let by = |rsa: bool, from, to| {
+        let algorithm = if rsa { &rcgen::PKCS_RSA_SHA256 } else { &rcgen::PKCS_ECDSA_P256_SHA256 };
+        ca.issue_with("a.test", &KeyPair::generate_for(algorithm).unwrap(), |params| live(params, from, to))
+    };
+    let [new, own, recent, later, older, late, brief] =
+        [(-1, 89), (-1, 89), (-4, 86), (-12, 78), (-30, 60), (-95, -5), (-1, 20)].map(|(from, to)| by(false, from, to));
+    let [rsa, old_rsa] = [(-1, 89), (-60, 30)].map(|(from, to)| by(true, from, to));
+    let again = ca.issue_again(&new, 3);
+    let stranger = ca.issue("b.test");
+    let placeholder = self_signed("localhost");
+    let unnamed = ca.issue_with("a.test", &KeyPair::generate().unwrap(), |params| {
+        params.subject_alt_names.clear();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "a.test");
+    });
+    let dir = scratch("pairs");
+    let both = |second: &Leaf| {
+        let (chain, key) = second.write(dir.path(), &second.print().short(), &second.fullchain());
+        format!("ssl_certificate {}; ssl_certificate_key {};", chain.display(), key.display())
+    };
+    let one = |leaf| with(leaf, "");
+    let dual = |leaf, second: &Leaf| with(leaf, &both(second));
+    let bare = (&older, older.cert.clone(), String::new());
+    let mixed = &[FleetMixedCerts, Ok][..];
+    let stale = &[StaleNode][..];
+    let fleets: Vec<(Vec<_>, &[Label])> = vec![
+        (vec![one(&new), one(&older)], stale),
+        (vec![one(&later), one(&new)], stale),
+        (vec![one(&new), one(&recent)], mixed),
+        (vec![one(&new), one(&own)], mixed),
+        (vec![one(&again), one(&new)], stale),
+        (vec![one(&new), one(&brief)], stale),
+        (vec![one(&new), one(&rsa)], mixed),
+        (vec![one(&new), one(&old_rsa)], stale),
+        (vec![one(&new), one(&new), one(&recent)], stale),
+        (vec![one(&recent), one(&recent), one(&new)], &[StaleNode]),
+        (vec![one(&new), one(&late)], stale),
+        (vec![one(&new), one(&older), one(&later)], &[StaleNode, StaleNode]),
+        // Both certificates of a server count.
+        (vec![dual(&new, &rsa), dual(&new, &rsa)], &[Ok]),
+        (vec![dual(&new, &rsa), dual(&new, &old_rsa)], stale),
+        (vec![dual(&new, &old_rsa), one(&old_rsa)], mixed),
+        // Two causes at one address.
+        (vec![one(&new), bare], &[StaleNode, NodeChainBroken]),
+        // What the default certificate is worth does not matter where another is meant.
+        (vec![one(&new), one(&stranger)], &[NodeSniBroken]),
+        (vec![one(&new), one(&placeholder)], &[NodeSniBroken]),
+        (vec![one(&new), one(&unnamed)], &[CnOnlyNoSan]),
+    ];
+    let fleets: Vec<Fleet<'_>> =
+        fleets.into_iter().map(|(nodes, wanted)| Fleet { nodes, wanted, words: &[] }).collect();
+    hold(&ca, &fleets);
 }

@@ -5,8 +5,9 @@ mod policy;
 use super::{Case, View, reach};
 use crate::pki::Certificate;
 use crate::probe::finding::Finding;
-use crate::probe::label::{Label, Severity};
-use crate::types::humane;
+use crate::probe::label::{Label, Severity, Trouble};
+use crate::types::{Timestamp, humane};
+use std::time::Duration;
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     let mut found = policy::differs(case);
@@ -14,34 +15,41 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     if fine.is_empty() || case.views.len() < 2 {
         return found;
     }
+    let shared = shared(&fine);
     let apart = |view: &View<'_>| fine.iter().all(|it| it.sight.address != view.sight.address);
     let odd = case.views.iter().filter(|view| apart(view) && !reach::unmeant(case, view));
-    found.extend(odd.filter_map(|view| outlier(case, view, &fine).map(|it| view.found(it))));
-    found.extend(generations(case, &fine));
+    found.extend(odd.flat_map(|view| outlier(case, view, &fine, shared).into_iter().map(|it| view.found(it))));
+    found.extend(generations(case, &fine, shared));
     found
 }
 
 /// What sets an address that fails apart from those that do not.
-fn outlier(case: &Case<'_>, view: &View<'_>, fine: &[&View<'_>]) -> Option<Finding> {
+fn outlier(case: &Case<'_>, view: &View<'_>, fine: &[&View<'_>], shared: bool) -> Vec<Finding> {
     let others = others(fine);
     let Some(leaf) = view.leaf() else {
-        let trouble = view.sight.main.end.as_ref().err().filter(|trouble| !trouble.answered)?;
-        return Some(Finding::new(Label::NodeDown, format!("{} ({others})", trouble.message)));
+        let trouble = view.sight.main.end.as_ref().err().filter(|trouble| !trouble.answered);
+        let down = |trouble: &Trouble| Finding::new(Label::NodeDown, format!("{} ({others})", trouble.message));
+        return trouble.map(down).into_iter().collect();
     };
     let asked = &case.survey.query.name;
-    if !leaf.names().iter().any(|name| name.covers(asked)) {
+    let judged = &view.presented.judged.findings;
+    let unnamed = judged.iter().any(|it| it.label == Label::CnOnlyNoSan);
+    if !unnamed && !leaf.names().iter().any(|name| name.covers(asked)) {
         let seen = format!("here {asked} gets the certificate of {} ({others})", leaf.subject_or_names());
-        return Some(Finding::new(Label::NodeSniBroken, seen));
+        return vec![Finding::new(Label::NodeSniBroken, seen)];
     }
-    let newer = fine.iter().filter_map(|it| it.leaf()).find(|it| begins(it) > begins(leaf));
-    if let Some(newer) = newer.filter(|_| leaf.validity().end <= case.at) {
-        return Some(stale(leaf, newer, &others));
-    }
-    let chain = view.presented.judged.findings.iter().find(|finding| {
-        Label::NodeChainBroken.explains().contains(&finding.label) && finding.label.severity() == Severity::Fail
-    })?;
-    let seen = format!("{}: {} ({others})", chain.label.as_str(), chain.seen.as_str());
-    Some(Finding::new(Label::NodeChainBroken, seen))
+    let ended = leaf.validity().end <= case.at;
+    let next = || fine.iter().filter_map(|it| it.leaf()).filter(|it| ended && begins(it) > begins(leaf));
+    let newer = newer(view, leaf, fine, shared).or_else(|| next().max_by_key(|it| begins(it)));
+    let stale = newer.map(|newer| stale(leaf, newer, &others));
+    let follows = |it: &Finding| judged.iter().any(|other| other.label.explains().contains(&it.label));
+    let of_chain = |it: &Finding| Label::NodeChainBroken.explains().contains(&it.label);
+    let chain = judged.iter().find(|it| of_chain(it) && !follows(it) && it.label.severity() == Severity::Fail);
+    let chain = chain.map(|chain| {
+        let seen = format!("{}: {} ({others})", chain.label.as_str(), chain.seen.as_str());
+        Finding::new(Label::NodeChainBroken, seen)
+    });
+    stale.into_iter().chain(chain).collect()
 }
 
 fn others(fine: &[&View<'_>]) -> String {
@@ -53,7 +61,7 @@ fn others(fine: &[&View<'_>]) -> String {
     }
 }
 
-fn begins(leaf: &Certificate) -> crate::types::Timestamp {
+fn begins(leaf: &Certificate) -> Timestamp {
     leaf.validity().start
 }
 
@@ -69,50 +77,83 @@ fn stale(leaf: &Certificate, newer: &Certificate, others: &str) -> Finding {
     Finding::new(Label::StaleNode, seen)
 }
 
+/// The certificates of both key families that an address has.
+fn leaves<'a>(view: &'a View<'_>) -> impl Iterator<Item = &'a Certificate> {
+    view.leaf().into_iter().chain(view.other.as_ref().and_then(|other| other.leaf()))
+}
+
+/// Whether several addresses have one certificate.
+fn shared(fine: &[&View<'_>]) -> bool {
+    let print = |view: &View<'_>| view.leaf().map(Certificate::fingerprint);
+    fine.iter().enumerate().any(|(at, view)| fine[..at].iter().any(|earlier| print(earlier) == print(view)))
+}
+
+/// What took the place of `leaf`, which `view` still has: another address's. Of the other key family it is only where `view` has
+/// none of that.
+fn newer<'a>(view: &View<'_>, leaf: &Certificate, fine: &[&'a View<'_>], shared: bool) -> Option<&'a Certificate> {
+    let family = |it: &Certificate| it.key_kind().family();
+    let elsewhere = || fine.iter().filter(|it| it.sight.address != view.sight.address).flat_map(|it| leaves(it));
+    let held = elsewhere().any(|it| it.fingerprint() == leaf.fingerprint());
+    let lacks = |wanted: &Certificate| !held && leaves(view).all(|own| family(own) != family(wanted));
+    let missing = |it: &&Certificate| family(it) == family(leaf) || lacks(it);
+    elsewhere().filter(missing).filter(|it| follows(it, leaf, shared)).max_by_key(|it| begins(it))
+}
+
 /// Different certificates, each good: is one left behind, or does each node have its own?
-fn generations(case: &Case<'_>, fine: &[&View<'_>]) -> Vec<Finding> {
-    let leaves: Vec<(&View<'_>, &Certificate)> = fine.iter().filter_map(|view| Some((*view, view.leaf()?))).collect();
-    let served = |leaf: &Certificate| leaves.iter().filter(|(_, it)| it.fingerprint() == leaf.fingerprint()).count();
-    let shared = leaves.iter().any(|(_, leaf)| served(leaf) > 1);
+fn generations(case: &Case<'_>, fine: &[&View<'_>], shared: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut mixed = false;
-    for (view, leaf) in &leaves {
-        let newer = leaves.iter().map(|(_, it)| *it).filter(|it| follows(it, leaf, shared));
-        if let Some(newer) = newer.max_by_key(|it| begins(it)) {
-            let current: Vec<&View<'_>> = leaves
-                .iter()
-                .filter(|(_, it)| it.fingerprint() == newer.fingerprint())
-                .map(|(view, _)| *view)
-                .collect();
+    for view in fine {
+        let old = leaves(view).find_map(|leaf| Some((leaf, newer(view, leaf, fine, shared)?)));
+        if let Some((leaf, newer)) = old {
+            let has = |view: &&&View<'_>| leaves(view).any(|it| it.fingerprint() == newer.fingerprint());
+            let current: Vec<&View<'_>> = fine.iter().filter(has).copied().collect();
             found.push(view.found(stale(leaf, newer, &others(&current))));
-        } else {
-            mixed |= leaves.iter().any(|(_, it)| it.fingerprint() != leaf.fingerprint() && !follows(leaf, it, shared));
+        } else if let Some(leaf) = view.leaf() {
+            let others = fine.iter().filter_map(|view| view.leaf());
+            mixed |= others.into_iter().any(|it| it.fingerprint() != leaf.fingerprint() && !follows(leaf, it, shared));
         }
     }
     if mixed {
-        found.push(Finding::new(Label::FleetMixedCerts, listed(case, &leaves)));
+        found.push(Finding::new(Label::FleetMixedCerts, listed(case, fine)));
     }
     found
 }
 
-/// How much later in the older one's life the newer one must begin, where each address has a certificate of its own: a fourth.
-const LATER: u32 = 4;
+/// How much of the older one's life must lie between the two, where each address has a certificate of its own: a tenth, and a
+/// fourth where their keys are of two families, which are often issued one after the other.
+const LATER: (u32, u32) = (10, 4);
+/// Certificates that begin, or end, this close to each other were issued together.
+const TOGETHER: Duration = Duration::from_secs(86_400);
 
 /// Whether `newer` took the place of `older`. Where addresses share a certificate, any later one does; where each has its own,
 /// they may have been issued some days apart.
 fn follows(newer: &Certificate, older: &Certificate, shared: bool) -> bool {
     let alike = newer.key_kind().family() == older.key_kind().family();
     let (new, old) = (newer.validity(), older.validity());
-    let later = (new.start, new.end) > (old.start, old.end);
-    let long = new.start.since(old.start) >= old.width() / LATER;
-    let replaced = shared || newer.key() == older.key() || long;
-    newer.fingerprint() != older.fingerprint() && alike && later && replaced
+    let together = TOGETHER.min(old.width() / LATER.0);
+    let (later, gap) = match () {
+        () if apart(new.start, old.start) >= together => (new.start > old.start, new.start.since(old.start)),
+        // Issued together, one for a shorter time: not what nodes of one fleet get from one issuer.
+        () if apart(new.end, old.end) >= together && alike && newer.issuer() == older.issuer() => {
+            (new.end > old.end, new.end.since(old.end))
+        }
+        () => ((new.start, new.end) > (old.start, old.end), Duration::ZERO),
+    };
+    let long = gap >= old.width() / if alike { LATER.0 } else { LATER.1 };
+    let replaced = long || (alike && (shared || newer.key() == older.key()));
+    newer.fingerprint() != older.fingerprint() && later && replaced
 }
 
-fn listed(case: &Case<'_>, leaves: &[(&View<'_>, &Certificate)]) -> String {
-    let one = |(view, leaf): &(&View<'_>, &Certificate)| {
+fn apart(one: Timestamp, other: Timestamp) -> Duration {
+    one.since(other).max(other.since(one))
+}
+
+fn listed(case: &Case<'_>, fine: &[&View<'_>]) -> String {
+    let one = |view: &&View<'_>| {
+        let leaf = view.leaf()?;
         let left = humane(leaf.validity().end.since(case.at));
-        format!("{} serial {} ({left} left)", view.sight.address, leaf.serial())
+        Some(format!("{} serial {} ({left} left)", view.sight.address, leaf.serial()))
     };
-    leaves.iter().map(one).collect::<Vec<_>>().join(", ")
+    fine.iter().filter_map(one).collect::<Vec<_>>().join(", ")
 }

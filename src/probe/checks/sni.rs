@@ -17,7 +17,13 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
 
 fn here(view: &View<'_>, asked: &Identifier) -> Option<Finding> {
     let leaf = view.leaf()?;
-    if covers(leaf, asked) { required(view, leaf, asked) } else { misroute(view, leaf, asked) }
+    let unnamed = view.presented.judged.findings.iter().any(|it| it.label == Label::CnOnlyNoSan);
+    match covers(leaf, asked) {
+        true => required(view, leaf, asked),
+        // It is meant for the name, and says so where nobody looks.
+        false if unnamed => None,
+        false => misroute(view, leaf, asked),
+    }
 }
 
 fn covers(leaf: &Certificate, asked: &Identifier) -> bool {
