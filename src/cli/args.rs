@@ -225,10 +225,13 @@ pub(super) struct Probe {
     #[arg(long, value_name = "DIR", group = "published")]
     pub(super) live: Option<PathBuf>,
     /// Hold what is served against this chain
-    #[arg(long, value_name = "FILE", group = "published", conflicts_with = "live")]
+    #[arg(long, value_name = "FILE", groups = ["published", "certified"], conflicts_with = "live")]
     pub(super) fullchain: Option<PathBuf>,
-    /// The chain's key
-    #[arg(long, value_name = "FILE", requires = "fullchain")]
+    /// Offer this client certificate where one is asked for: PEM, the intermediates behind it
+    #[arg(long, value_name = "FILE", group = "certified", requires = "key", conflicts_with_all = ["quick", "via"])]
+    pub(super) cert: Option<PathBuf>,
+    /// The key of --cert, or of --fullchain; not encrypted
+    #[arg(long, value_name = "FILE", requires = "certified")]
     pub(super) key: Option<PathBuf>,
     /// Who must be able to read the key; nginx and HAProxy read it as root
     #[arg(long, value_name = "USER", requires = "published")]

@@ -2,6 +2,7 @@
 
 use super::verdict;
 use crate::probe::chain::{Origin, Step};
+use crate::probe::checks::client::{Attempt, Given};
 use crate::probe::checks::revocation::{Looked, Outcome};
 use crate::probe::checks::{Case, Presented, View};
 use crate::probe::files::Taken;
@@ -54,7 +55,7 @@ struct Endpoint<'a> {
     address: SocketAddr,
     node: Option<&'a NodeName>,
     sni: Option<&'a Identifier>,
-    /// Whether a client without a certificate gets through and accepts what it sees.
+    /// Whether a client gets through, with the given certificate where there is one, and accepts what it sees.
     ok: bool,
     /// Why not, where the handshake did not come to its end.
     error: Option<Trouble<'a>>,
@@ -65,6 +66,8 @@ struct Endpoint<'a> {
     /// From the beginning of TLS (or STARTTLS) to the end of the handshake.
     handshake_ms: u64,
     client_certificate_asked: bool,
+    /// What it makes of the client certificate, where one was given.
+    client: Option<Client>,
     /// Whether an OCSP response was stapled.
     stapled: bool,
     /// What the CRLs came to, where they were asked for.
@@ -87,6 +90,32 @@ struct Listed {
     url: String,
     /// Nothing where the list could not be used.
     revoked: Option<bool>,
+    seen: String,
+}
+
+/// A client certificate that was given.
+#[derive(Debug, Serialize)]
+struct Client {
+    subject: String,
+    names: Vec<String>,
+    issuer: String,
+    fingerprint: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    asked: bool,
+    /// Whether its issuer is among those asked for; nothing where none is named.
+    issuer_asked_for: Option<bool>,
+    /// In every version; nothing where none is asked for.
+    accepted: Option<bool>,
+    tried: Vec<Tried>,
+    identity_mapping: &'static str,
+}
+
+/// What became of it in one version.
+#[derive(Debug, Serialize)]
+struct Tried {
+    protocol: &'static str,
+    accepted: bool,
     seen: String,
 }
 
@@ -168,14 +197,16 @@ fn said(port: u16, spoken: &Result<Spoken, Mute>) -> Said {
 
 fn endpoint<'a>(view: &'a View<'a>, sni: Option<&'a Identifier>) -> Endpoint<'a> {
     let sight = view.sight;
-    let telling = sight.telling();
+    let telling = view.shaken();
     let agreed = telling.agreed.as_ref();
     let error = telling.end.as_ref().err();
     Endpoint {
         address: sight.address,
         node: sight.node.as_ref(),
         sni,
-        ok: view.is_fine() && error.is_none(),
+        ok: view.is_fine()
+            && error.is_none()
+            && view.given.as_ref().is_none_or(|given| given.attempts.is_empty() || given.accepted()),
         error: error.map(|it| Trouble { label: it.label.as_str(), seen: &it.message }),
         protocol: agreed.map(|it| it.version.as_str()),
         cipher: agreed.map(|it| it.cipher.as_str()),
@@ -185,11 +216,31 @@ fn endpoint<'a>(view: &'a View<'a>, sni: Option<&'a Identifier>) -> Endpoint<'a>
         client_certificate_asked: telling.client_certificate_asked,
         stapled: !sight.stapled().is_empty(),
         crls: view.looked.iter().map(listed).collect(),
-        http: sight.http.as_ref().map(|it| said(sight.address.port(), it)),
+        client: view.given.as_ref().map(client),
+        http: view.spoken().map(|it| said(sight.address.port(), it)),
         http_plain: sight.plain.as_ref().map(|(port, it)| said(*port, it)),
         refused: view.presented.worst().map(Label::as_str),
         certificates: sent(&view.presented),
         other_certificates: view.other.as_ref().map(|it| sent(it)).unwrap_or_default(),
+    }
+}
+
+fn client(given: &Given<'_>) -> Client {
+    let leaf = given.identity.leaf();
+    let names = leaf.names().iter().map(ToString::to_string);
+    let tried = |it: &Attempt| Tried { protocol: it.version, accepted: it.refused.is_none(), seen: it.seen.clone() };
+    Client {
+        subject: leaf.subject().to_string(),
+        names: names.chain(leaf.other_names().iter().map(ToString::to_string)).collect(),
+        issuer: leaf.issuer().to_string(),
+        fingerprint: leaf.fingerprint().to_string(),
+        not_before: leaf.validity().start,
+        not_after: leaf.validity().end,
+        asked: !given.attempts.is_empty(),
+        issuer_asked_for: given.named,
+        accepted: (!given.attempts.is_empty()).then(|| given.accepted()),
+        tried: given.attempts.iter().map(tried).collect(),
+        identity_mapping: "not tested",
     }
 }
 

@@ -111,14 +111,7 @@ impl TlsProber {
         let shake = async |family: Option<KeyFamily>| {
             // Never closed: an error cannot come.
             let _slot = self.slots.acquire().await;
-            let offer = Offer {
-                name: sni.clone(),
-                starttls: look.endpoint.starttls,
-                family,
-                old: false,
-                web: false,
-                patient: false,
-            };
+            let offer = Offer { family, ..Offer::plain(sni.clone(), look.endpoint.starttls) };
             self.client.shake(address, &offer).await
         };
         let family = (look.endpoint.expect == Expect::Leaf).then_some(look.family);

@@ -1,6 +1,7 @@
 //! Getting to where TLS begins: connect, then STARTTLS where the endpoint speaks it.
 
 use super::label::{Label, Trouble};
+use super::records::Records;
 use super::starttls;
 use crate::config::spec::StartTls;
 use std::io::{self, IoSlice};
@@ -35,7 +36,7 @@ pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream, Trouble> {
 pub(super) async fn prepare(mut stream: TcpStream, kind: StartTls) -> Result<Tap, Trouble> {
     let own = stream.local_addr().ok().map(|own| own.ip());
     starttls::negotiate(&mut stream, kind, own).await?;
-    Ok(Tap { stream, first: Vec::new() })
+    Ok(Tap { stream, first: Vec::new(), records: Records::default() })
 }
 
 fn unconnected(error: &io::Error) -> Trouble {
@@ -59,11 +60,13 @@ pub(super) fn broken(error: &io::Error) -> Trouble {
     }
 }
 
-/// A stream that remembers the first bytes it received.
+/// A stream that remembers the first bytes it received, and watches the records go by.
 pub(super) struct Tap {
     stream: TcpStream,
     /// The first bytes, at most [`KEPT`].
     pub(super) first: Vec<u8>,
+    /// What was received, by its records.
+    pub(super) records: Records,
 }
 
 impl AsyncRead for Tap {
@@ -73,6 +76,7 @@ impl AsyncRead for Tap {
         let room = KEPT.saturating_sub(self.first.len());
         let received = &into.filled()[before..];
         self.first.extend_from_slice(&received[..received.len().min(room)]);
+        self.records.feed(received);
         Poll::Ready(Ok(()))
     }
 }

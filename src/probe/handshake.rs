@@ -10,6 +10,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientSessionStore, ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::CertifiedKey;
 use rustls::{
     ALL_VERSIONS, AlertDescription, CipherSuite, ClientConfig, CommonState, Error, InvalidMessage, PeerIncompatible,
     ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion,
@@ -27,7 +28,8 @@ use tokio_rustls::client::TlsStream;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// For saying goodbye, which nothing depends on.
 const CLOSE_LIMIT: Duration = Duration::from_millis(200);
-/// In TLS 1.3 a server refuses a client for want of a certificate only after the client's part is done: how long that is waited for.
+/// In TLS 1.3 a server refuses a client, for its certificate or for want of one, only after the client's part is done: how long that
+/// is waited for.
 const VERDICT_LIMIT: Duration = Duration::from_secs(1);
 /// How often it is looked whether the server goes on instead.
 const VERDICT_TICK: Duration = Duration::from_millis(50);
@@ -35,6 +37,10 @@ const VERDICT_TICK: Duration = Duration::from_millis(50);
 const WEB: [&[u8]; 2] = [b"h2", HTTP];
 /// What is offered when something is to be asked.
 const HTTP: &[u8] = b"http/1.1";
+
+/// Versions, as they are written everywhere.
+pub(crate) const TLS_1_2: &str = "TLS 1.2";
+pub(crate) const TLS_1_3: &str = "TLS 1.3";
 
 /// What a client offers in one handshake.
 #[derive(Debug, Clone)]
@@ -49,8 +55,17 @@ pub(crate) struct Offer {
     pub(crate) old: bool,
     /// The application protocols of the web.
     pub(crate) web: bool,
-    /// Whether to wait for the server's verdict on a client without a certificate.
+    /// Whether to wait for the server's verdict on the client's certificate, or on a client without one.
     pub(crate) patient: bool,
+    /// The client's certificate and key, for whoever asks.
+    pub(crate) identity: Option<Arc<CertifiedKey>>,
+}
+
+impl Offer {
+    /// Just a handshake.
+    pub(crate) fn plain(name: ServerName<'static>, starttls: StartTls) -> Self {
+        Self { name, starttls, family: None, old: false, web: false, patient: false, identity: None }
+    }
 }
 
 /// What client and server agreed on.
@@ -75,10 +90,14 @@ pub struct Handshake {
     pub staple: Vec<u8>,
     /// Whether the peer proved that it holds the leaf's key.
     pub proved: bool,
+    /// The version it did that in.
+    pub version: Option<&'static str>,
     /// Whether it asked for a client certificate.
     pub client_certificate_asked: bool,
     /// Issuers of client certificates that it accepts, as DER names; empty when it named none.
     pub client_authorities: Vec<Vec<u8>>,
+    /// Whether it was given one: there was one, with a key that can sign as it asks.
+    pub client_certificate_sent: bool,
     /// What was agreed on, when the handshake came to its end.
     pub agreed: Option<Agreed>,
     /// From the beginning of TLS (or STARTTLS) to the end of the handshake.
@@ -93,8 +112,10 @@ impl Handshake {
             chain: Vec::new(),
             staple: Vec::new(),
             proved: false,
+            version: None,
             client_certificate_asked: false,
             client_authorities: Vec::new(),
+            client_certificate_sent: false,
             agreed: None,
             took: Duration::ZERO,
             end: Err(trouble),
@@ -127,7 +148,7 @@ impl Client {
     /// A client that keeps its sessions in `store`. rustls resumes only for the same verifier, which is made here: it is to be used
     /// for all connections that are to be one client's.
     pub(crate) fn resuming(&self, offer: &Offer, store: Arc<dyn ClientSessionStore>) -> ClientConfig {
-        let mut config = self.config(offer, &Arc::new(Recorder::new(offer.family, self.algorithms)));
+        let mut config = self.config(offer, &Arc::new(Recorder::new(offer, self.algorithms)));
         config.resumption = Resumption::store(store);
         config
     }
@@ -142,7 +163,7 @@ impl Client {
 
     /// Connects and shakes hands for one exchange in HTTP/1.1.
     pub(crate) async fn open(&self, address: SocketAddr, offer: &Offer) -> Result<TlsStream<Tap>, Trouble> {
-        let recorder = Arc::new(Recorder::new(offer.family, self.algorithms));
+        let recorder = Arc::new(Recorder::new(offer, self.algorithms));
         let mut config = self.config(offer, &recorder);
         config.alpn_protocols = vec![HTTP.to_vec()];
         let tap = dial::prepare(dial::connect(address).await?, offer.starttls).await?;
@@ -152,14 +173,14 @@ impl Client {
 
     /// A client for requests in HTTP/2 alone.
     pub(crate) fn multiplexing(&self, offer: &Offer) -> ClientConfig {
-        let mut config = self.config(offer, &Arc::new(Recorder::new(offer.family, self.algorithms)));
+        let mut config = self.config(offer, &Arc::new(Recorder::new(offer, self.algorithms)));
         config.alpn_protocols = vec![WEB[0].to_vec()];
         config.enable_sni = matches!(offer.name, ServerName::DnsName(_));
         config
     }
 
     async fn secure(&self, stream: TcpStream, offer: &Offer) -> Handshake {
-        let recorder = Arc::new(Recorder::new(offer.family, self.algorithms));
+        let recorder = Arc::new(Recorder::new(offer, self.algorithms));
         let connector = TlsConnector::from(Arc::new(self.config(offer, &recorder)));
         let began = Instant::now();
         let shaking = async {
@@ -201,7 +222,7 @@ impl Client {
     }
 }
 
-/// Whether a server that asked for a client certificate goes on without one: a session ticket or data says yes, an alert or the
+/// Whether a server that asked for a client certificate goes on with what it got: a session ticket or data says yes, an alert or the
 /// end of the connection no. Silence is no refusal.
 async fn verdict(stream: &mut TlsStream<Tap>) -> Result<(), Trouble> {
     let until = Instant::now() + VERDICT_LIMIT;
@@ -219,8 +240,8 @@ async fn verdict(stream: &mut TlsStream<Tap>) -> Result<(), Trouble> {
 
 fn agreed(state: &CommonState) -> Agreed {
     let version = match state.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
-        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
+        Some(ProtocolVersion::TLSv1_3) => TLS_1_3.to_owned(),
+        Some(ProtocolVersion::TLSv1_2) => TLS_1_2.to_owned(),
         other => format!("{other:?}"),
     };
     let name = |suite: SupportedCipherSuite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
@@ -282,7 +303,8 @@ pub(super) fn sorted(error: &io::Error, tap: &Tap) -> Trouble {
                 AlertDescription::NoApplicationProtocol => Label::AlpnRejected,
                 _ => Label::HandshakeRefused,
             };
-            Trouble::answered(label, format!("the peer sends the fatal alert {}", alert::named(*alert)))
+            let message = format!("the peer sends the fatal alert {}", alert::named(*alert));
+            Trouble { alert: Some(*alert), ..Trouble::answered(label, message) }
         }
         Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
             Trouble::answered(Label::ProtocolTooOld, "the peer speaks neither TLS 1.2 nor TLS 1.3")

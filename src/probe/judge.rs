@@ -218,13 +218,10 @@ mod tests {
         fn sent(&self, which: &[usize]) -> Handshake {
             Handshake {
                 chain: which.iter().map(|at| self.0[*at].der().clone()).collect(),
-                staple: Vec::new(),
                 proved: true,
-                client_certificate_asked: false,
-                client_authorities: Vec::new(),
-                agreed: None,
                 took: Duration::from_millis(5),
                 end: Ok(()),
+                ..Handshake::failed(Trouble::silent(Label::HandshakeTimeout, ""))
             }
         }
 

@@ -2,6 +2,7 @@
 //! other labels it explains. Within a severity the more telling stands first.
 
 use crate::types::{Class, Failure};
+use rustls::AlertDescription;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -138,8 +139,11 @@ labels! {
         "Does the server list h2 or http/1.1 as application protocols?";
     ClientCertRequired "client_cert_required" Fail
         "The server requires a client certificate, and none was given."
-        "Nothing to do when the endpoint is for known clients."
+        "Nothing to do when the endpoint is for known clients; give a certificate with --cert and --key to see whether it is taken."
         explains HandshakeRefused ConnClosed ConnReset;
+    ClientCertReactive "client_cert_reactive" Warn
+        "The server asks for the client certificate only after the handshake: that works with some clients and versions, and not with others."
+        "Ask in the handshake: SSLVerifyClient for the whole virtual host, or a name of its own for what needs a certificate.";
     HandshakeSlow "handshake_slow" Warn
         "The handshake succeeds, but only after several seconds."
         "Is the server overloaded, or does it look up names before it answers?";
@@ -211,7 +215,7 @@ labels! {
         "The service's user cannot read the key file: the next reload fails."
         "Give the key to the service's group (chgrp, chmod 640), and let it enter the directories on the way.";
     DiskKeyMismatch "disk_key_mismatch" Fail
-        "The private key does not belong to the certificate: servers will not load the pair."
+        "The private key does not belong to the certificate: no program will load the pair."
         "Were key and certificate taken from different renewals? Publish both from the same one.";
     DiskChainIncomplete "disk_chain_incomplete" Fail
         "The fullchain file lacks an intermediate: the next reload breaks clients."
@@ -397,17 +401,19 @@ pub struct Trouble {
     pub answered: bool,
     /// What was seen, one sentence.
     pub message: String,
+    /// The fatal alert that ended it, where there was one.
+    pub alert: Option<AlertDescription>,
 }
 
 impl Trouble {
     /// Nobody answered.
     pub fn silent(label: Label, message: impl Into<String>) -> Self {
-        Self { label, answered: false, message: message.into() }
+        Self { label, answered: false, message: message.into(), alert: None }
     }
 
     /// Somebody answered, and it was no good.
     pub(crate) fn answered(label: Label, message: impl Into<String>) -> Self {
-        Self { label, answered: true, message: message.into() }
+        Self { label, answered: true, message: message.into(), alert: None }
     }
 
     /// The same as a failure at `address`.

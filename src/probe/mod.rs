@@ -15,6 +15,7 @@ mod handshake;
 mod judge;
 mod label;
 mod recorder;
+mod records;
 pub mod relay;
 mod resolve;
 mod starttls;

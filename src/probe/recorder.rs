@@ -1,6 +1,6 @@
 //! What a client hears in a handshake: keeps everything, trusts everything.
 
-use super::handshake::{Handshake, silent};
+use super::handshake::{Handshake, Offer, TLS_1_2, TLS_1_3, silent};
 use crate::types::KeyFamily;
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,14 +19,16 @@ const MAX_AUTHORITIES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Recorder {
     family: Option<KeyFamily>,
+    identity: Option<Arc<CertifiedKey>>,
     algorithms: WebPkiSupportedAlgorithms,
     record: Mutex<Handshake>,
 }
 
 impl Recorder {
-    /// Hears signatures of `family` only, where one is given.
-    pub(super) fn new(family: Option<KeyFamily>, algorithms: WebPkiSupportedAlgorithms) -> Self {
-        Self { family, algorithms, record: Mutex::new(Handshake::failed(silent())) }
+    /// Hears signatures of the offered family only, where there is one.
+    pub(super) fn new(offer: &Offer, algorithms: WebPkiSupportedAlgorithms) -> Self {
+        let (family, identity) = (offer.family, offer.identity.clone());
+        Self { family, identity, algorithms, record: Mutex::new(Handshake::failed(silent())) }
     }
 
     /// Whether a client certificate was asked for so far.
@@ -47,8 +49,12 @@ impl Recorder {
         taken
     }
 
-    fn proved(&self, checked: Result<HandshakeSignatureValid, Error>) -> Result<HandshakeSignatureValid, Error> {
-        self.note(|record| record.proved = checked.is_ok());
+    fn proved(
+        &self,
+        version: &'static str,
+        checked: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.note(|record| (record.proved, record.version) = (checked.is_ok(), Some(version)));
         checked
     }
 }
@@ -76,7 +82,7 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.proved(verify_tls12_signature(message, certificate, signed, &self.algorithms))
+        self.proved(TLS_1_2, verify_tls12_signature(message, certificate, signed, &self.algorithms))
     }
 
     fn verify_tls13_signature(
@@ -85,7 +91,7 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.proved(verify_tls13_signature(message, certificate, signed, &self.algorithms))
+        self.proved(TLS_1_3, verify_tls13_signature(message, certificate, signed, &self.algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -108,15 +114,18 @@ impl ServerCertVerifier for Recorder {
 }
 
 impl ResolvesClientCert for Recorder {
-    fn resolve(&self, authorities: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    /// Gives the certificate to whoever asks, as OpenSSL's clients do, whatever issuers it names.
+    fn resolve(&self, authorities: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let identity = self.identity.clone().filter(|identity| identity.key.choose_scheme(schemes).is_some());
         self.note(|record| {
             record.client_certificate_asked = true;
             record.client_authorities = authorities.iter().take(MAX_AUTHORITIES).map(|name| name.to_vec()).collect();
+            record.client_certificate_sent = identity.is_some();
         });
-        None
+        identity
     }
 
     fn has_certs(&self) -> bool {
-        false
+        self.identity.is_some()
     }
 }

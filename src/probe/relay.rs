@@ -178,6 +178,8 @@ impl Question {
             http_port: self.http_port,
             quick: self.quick,
             crl: self.crl,
+            // A key is for the machine it lies on.
+            client: None,
             vantage,
         }
     }

@@ -1,6 +1,7 @@
 //! What is looked at, and what is asked of it.
 
 use super::chain::Store;
+use super::files::Identity;
 use crate::config::spec::StartTls;
 use crate::types::{Class, Failure, Identifier, KeyId, NodeName, Printable};
 use rustls::pki_types::ServerName;
@@ -143,6 +144,8 @@ pub struct Query {
     pub quick: bool,
     /// Whether to fetch the CRLs that the certificates point to.
     pub crl: bool,
+    /// The client's certificate, for servers that ask for one.
+    pub client: Option<Rc<Identity>>,
     /// From where it is looked.
     pub vantage: Printable,
 }

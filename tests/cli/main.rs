@@ -4,6 +4,7 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod clients;
 mod desk;
 mod life;
 mod output;

@@ -35,6 +35,7 @@ pub(crate) fn query(ca: &Ca, name: &str, addresses: &[SocketAddr]) -> Query {
         pins: [].into(),
         quick: false,
         crl: false,
+        client: None,
         http_port: None,
         vantage: Printable::new("here"),
     }

@@ -73,6 +73,7 @@ impl Lab {
             pins: Vec::new().into(),
             quick: false,
             crl: false,
+            client: None,
             http_port: None,
             vantage: Printable::new("lab"),
         };

@@ -138,6 +138,7 @@ fn surveyed(https: SocketAddr, http: Option<u16>, root: &str, off: i64) -> Vec<&
         pins: Vec::new().into(),
         http_port: http,
         crl: false,
+        client: None,
         quick: false,
         vantage: "here".into(),
     };

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod asking;
+mod clients;
 mod clock;
 mod crl;
 mod disk;

@@ -151,6 +151,7 @@ impl Answer {
             sheet: Sheet { target, severity: read.verdict, told: read.findings.iter().map(Found::told).collect() },
             rungs: read.chain.iter().map(Link::rung).collect(),
             lists: looked.map(|it| list(it.certificate, it.url.as_str(), it.seen.as_str())).collect(),
+            client: Vec::new(),
             rows: read.endpoints.iter().map(|it| it.row(now)).collect(),
             at: now,
         }

@@ -55,7 +55,7 @@ pub(super) fn row(view: &View<'_>, now: Timestamp) -> Row {
         let why = sight.telling().end.as_ref().err().map_or("", |trouble| trouble.label.as_str());
         return Row { cells: silent(address, why), fine };
     };
-    let spoken = sight.telling().agreed.as_ref().map_or("", |agreed| agreed.version.as_str());
+    let spoken = view.shaken().agreed.as_ref().map_or("", |agreed| agreed.version.as_str());
     let chain = view.presented.worst().map_or(GOOD, |label| label.as_str());
     let until = until(leaf.validity().end, now);
     Row { cells: [address, leaf.fingerprint().short(), until, chain.to_owned(), spoken.to_owned()], fine }

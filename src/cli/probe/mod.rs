@@ -1,6 +1,7 @@
 //! `probe`: what clients would say of endpoints.
 
 mod answer;
+mod client;
 mod grid;
 mod page;
 mod service;
@@ -11,6 +12,7 @@ mod via;
 use super::Stop;
 use super::args::Probe;
 use super::context::Context;
+use crate::probe::files::Refusal;
 use crate::probe::survey::{Survey, Surveyor};
 use crate::probe::target::Query;
 use crate::types::{Failure, SshHost, Vantage};
@@ -27,8 +29,14 @@ const AT_ONCE: usize = 2048;
 /// Looks, also when there is nothing to judge: that is an answer of its own.
 pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     let screen = context.screen;
-    let asked = if typed.relayed { targets::relayed() } else { targets::asked(context, typed)? };
-    let Asked { mut looks, unusable, resolvers } = asked;
+    let client = client::identity(typed);
+    let identity = client.as_ref().ok().cloned().flatten();
+    let asked = if typed.relayed { targets::relayed() } else { targets::asked(context, typed, identity)? };
+    let Asked { mut looks, mut unusable, resolvers } = asked;
+    if let Err(Refusal::Unusable(failure)) = &client {
+        looks.clear();
+        unusable = vec![failure.clone()];
+    }
     let form = match () {
         () if typed.nagios => Form::Nagios,
         () if screen.json || typed.relayed => Form::Json,
@@ -37,6 +45,12 @@ pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     let vantages = vantages(&typed.via);
     let named = !typed.via.is_empty();
     let mut tally = Tally::new(screen, form, looks.len() * vantages.len(), named);
+    if let Err(Refusal::Mismatch(finding)) = client {
+        for (at, look) in looks.iter().enumerate() {
+            tally.unasked(at, &look.query.to_string(), &finding)?;
+        }
+        return tally.finish(unusable);
+    }
     let shown = wire::block_on(async {
         // Those who look from elsewhere ask the resolvers there, unless others were typed.
         let asked = if resolvers.is_empty() { context.resolvers() } else { resolvers.clone() };

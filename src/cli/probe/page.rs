@@ -1,5 +1,6 @@
 //! One target for people.
 
+use super::client;
 use super::grid::{self, Row};
 use crate::cli::screen::Screen;
 use crate::cli::verdict::{self, Rung, Sheet};
@@ -16,6 +17,8 @@ pub(super) struct Shown {
     pub(super) rungs: Vec<Rung>,
     /// What the CRLs came to, each once.
     pub(super) lists: Vec<String>,
+    /// The client certificate and what became of it, where one was given.
+    pub(super) client: Vec<String>,
     /// The addresses.
     pub(super) rows: Vec<Row>,
     /// The time that spans are told from.
@@ -29,7 +32,8 @@ impl Shown {
         let looked = case.views.iter().flat_map(|view| &view.looked);
         let lists = looked.map(|it| list(it.position + 1, it.url.as_str(), &it.outcome.to_string())).collect();
         let rows = case.views.iter().map(|view| grid::row(view, case.at)).collect();
-        Self { sheet: Sheet::new(target, verdict), rungs: rungs.unwrap_or_default(), lists, rows, at: case.at }
+        let (sheet, rungs) = (Sheet::new(target, verdict), rungs.unwrap_or_default());
+        Self { sheet, rungs, lists, client: client::told(case), rows, at: case.at }
     }
 }
 
@@ -52,9 +56,23 @@ pub(super) fn page(screen: Screen, shown: &Shown, alone: bool) -> String {
         page.gap();
     }
     lists(&mut page, shown.lists.clone());
+    if let Some((who, fate)) = shown.client.split_first() {
+        page.hang("client certificate ", who);
+        for line in fate {
+            page.hang("    ", line);
+        }
+        page.gap();
+    }
     if shown.rows.len() > 1 {
         grid::grid(&mut page, &shown.rows);
     }
+    format!("{}\n{}", page.finish().trim_end(), if alone { "" } else { "\n" })
+}
+
+/// The findings alone, where nothing was looked at.
+pub(super) fn findings(screen: Screen, sheet: &Sheet, alone: bool) -> String {
+    let mut page = Page::new(screen.width, screen.paint);
+    verdict::opening(&mut page, sheet);
     format!("{}\n{}", page.finish().trim_end(), if alone { "" } else { "\n" })
 }
 

@@ -6,9 +6,9 @@ use crate::cli::Stop;
 use crate::cli::document::Document;
 use crate::cli::screen::Screen;
 use crate::cli::verdict::Sheet;
-use crate::probe::Severity;
 use crate::probe::checks::Case;
 use crate::probe::survey::Survey;
+use crate::probe::{Finding, Severity, Verdict};
 use crate::report::{Checked, Count, Level};
 use crate::types::{Failure, Vantage};
 use crate::wire;
@@ -77,6 +77,25 @@ impl Tally {
                 String::new()
             }
         };
+        self.show(at, text)
+    }
+
+    /// The look at place `at` is not taken, for a fault on this side.
+    pub(super) fn unasked(&mut self, at: usize, target: &str, fault: &Finding) -> Result<(), Stop> {
+        let verdict = Verdict::new(vec![fault.clone()], String::new);
+        self.severities.push(verdict.severity());
+        let text = match self.form {
+            Form::Page => page::findings(self.screen, &Sheet::new(target, &verdict), self.alone),
+            Form::Json => self.screen.json_text(&Document::new(target, &verdict, &[]))?,
+            Form::Nagios => {
+                self.lines.extend(line(&Sheet::new(target, &verdict)));
+                String::new()
+            }
+        };
+        self.show(at, text)
+    }
+
+    fn show(&mut self, at: usize, text: String) -> Result<(), Stop> {
         self.waiting.insert(at, text);
         while let Some(text) = self.waiting.remove(&self.shown) {
             self.shown += 1;

@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::stores::stores;
 use crate::config::spec::{Certificate, Endpoint, Expect, NodeKind, Roots, Spec, StartTls, Target as Configured};
 use crate::probe::chain::Store;
-use crate::probe::files::{Service, Source};
+use crate::probe::files::{Identity, Service, Source};
 use crate::probe::relay;
 use crate::probe::target::{Place, Query, Target, Via};
 use crate::types::{Class, Failure, Identifier, KeyId, Printable};
@@ -73,8 +73,8 @@ pub(super) fn relayed() -> Asked {
 }
 
 /// Everything that was asked for.
-pub(super) fn asked(context: &Context, typed: &Probe) -> Result<Asked, Stop> {
-    let common = match Common::new(typed) {
+pub(super) fn asked(context: &Context, typed: &Probe, client: Option<Rc<Identity>>) -> Result<Asked, Stop> {
+    let common = match Common::new(typed, client) {
         Ok(common) => common,
         Err(failure) => {
             return Ok(Asked { looks: Vec::new(), unusable: vec![failure], resolvers: Vec::new() });
@@ -102,16 +102,18 @@ struct Common {
     starttls: StartTls,
     stores: Rc<[Store]>,
     pins: Rc<[KeyId]>,
+    client: Option<Rc<Identity>>,
     vantage: Printable,
     against: Against,
 }
 
 impl Common {
-    fn new(typed: &Probe) -> Result<Self, Failure> {
+    fn new(typed: &Probe, client: Option<Rc<Identity>>) -> Result<Self, Failure> {
         Ok(Self {
             starttls: typed.starttls.unwrap_or_default(),
             stores: stores(&typed.stores)?.into(),
             pins: typed.pins.as_slice().into(),
+            client,
             vantage: wire::host(),
             against: service(typed)?.map_or(Against::Nothing, |service| Against::Typed(Rc::new(service))),
         })
@@ -132,6 +134,7 @@ impl Common {
             http_port: typed.http_port,
             quick: typed.quick,
             crl: typed.crl,
+            client: self.client.clone(),
             vantage: self.vantage.clone(),
         };
         names.into_iter().map(|name| Look { query: query(name), against: self.against.clone() }).collect()
@@ -206,6 +209,7 @@ fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
                 http_port: typed.http_port,
                 quick: typed.quick,
                 crl: typed.crl,
+                client: common.client.clone(),
                 vantage: common.vantage.clone(),
             };
             asked.looks.push(Look { query, against });

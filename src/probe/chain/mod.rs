@@ -109,5 +109,18 @@ pub fn judge(sent: &[Certificate], question: &Question<'_>) -> Judged {
     Judged { findings, steps: route::steps(sent, &mut views[best]) }
 }
 
+/// What speaks against `sent` by itself, for certificates that others will judge: dates, usages, strength of the leaf, and the dates of
+/// what stands behind it. Who trusts it is their matter.
+#[must_use]
+pub fn by_itself(sent: &[Certificate], usage: Usage, now: Timestamp) -> Vec<Finding> {
+    let [leaf, others @ ..] = sent else { return Vec::new() };
+    let question = Question { names: &[], stores: &[], usage, now, pins: &[], published: false };
+    let mut found: Vec<Finding> = dates::leaf(leaf, &question).into_iter().collect();
+    found.extend(authority::leaf(leaf, usage));
+    found.extend(strength::leaf(leaf));
+    found.extend(others.iter().filter_map(|other| dates::issuer(other, now)));
+    found
+}
+
 #[cfg(test)]
 mod tests;

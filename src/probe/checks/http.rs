@@ -84,11 +84,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
         let policy = Policy {
             host: &query.name,
             port: view.sight.address.port(),
-            secure: view.sight.http.as_ref()?,
+            secure: view.spoken()?,
             plain: view.sight.plain.as_ref().map(|(_, plain)| plain),
             plain_port: view.sight.plain.as_ref().map_or(0, |(port, _)| *port),
             certificate_good: certificate_good(view),
-            client_certificate_asked: view.sight.telling().client_certificate_asked,
+            client_certificate_asked: (view.shaken().client_certificate_asked && !view.admits())
+                || view.sight.renegotiates,
             below: &[],
         };
         Some(judge(&policy).into_iter().map(|finding| view.found(finding)))

@@ -4,7 +4,7 @@
 //! each label says it explains. To add one: a file with `check(&Case) -> Vec<Finding>`, and a line in `found`.
 
 mod certificate;
-mod client;
+pub mod client;
 pub mod clock;
 pub mod disk;
 mod fleet;
@@ -22,11 +22,14 @@ use super::chain::{Judged, Question, Store, judge};
 use super::finding::{Finding, Verdict};
 use super::handshake::Handshake;
 use super::label::{Label, Severity};
+use super::survey::http::{Mute, Spoken};
 use super::survey::{Sight, Survey};
 use crate::config::spec::Usage;
 use crate::pki::chain::{Link, link};
 use crate::pki::{Certificate, MAX_CERTIFICATES};
 use crate::types::{KeyId, Timestamp, humane};
+use client::Given;
+pub(super) use client::denies;
 use revocation::Looked;
 use rustls_pki_types::CertificateDer;
 use std::rc::Rc;
@@ -74,6 +77,8 @@ pub struct View<'a> {
     pub presented: Rc<Presented>,
     /// The same of its certificate of the other key family, when it has one.
     pub other: Option<Rc<Presented>>,
+    /// What it makes of the client certificate, where one was given.
+    pub given: Option<Given<'a>>,
     /// What the CRLs came to that its certificates point to, where they were asked for.
     pub looked: Vec<Looked>,
 }
@@ -127,6 +132,26 @@ impl View<'_> {
             && (self.sight.telling().end.is_ok() || client::wanted(self.sight))
     }
 
+    /// Whether the given client certificate is accepted.
+    #[must_use]
+    pub fn admits(&self) -> bool {
+        self.given.as_ref().is_some_and(Given::accepted)
+    }
+
+    /// The handshake of a client that gets through: with the given certificate, where it is accepted.
+    #[must_use]
+    pub fn shaken(&self) -> &Handshake {
+        let admitted = self.sight.given.first().filter(|_| self.admits());
+        admitted.map_or_else(|| self.sight.telling(), |tried| &tried.shake)
+    }
+
+    /// What such a client is answered in HTTP over TLS.
+    #[must_use]
+    pub fn spoken(&self) -> Option<&Result<Spoken, Mute>> {
+        let admitted = self.sight.given.first().filter(|_| self.admits());
+        admitted.and_then(|tried| tried.http.as_ref()).or(self.sight.http.as_ref())
+    }
+
     /// A finding seen here.
     #[must_use]
     pub fn found(&self, finding: Finding) -> Finding {
@@ -154,7 +179,8 @@ impl<'a> Case<'a> {
             let other = sight.other_family.as_ref().filter(|it| !it.chain.is_empty() && it.chain != presented.sent);
             let other = other.map(|it| judged(it, &[]));
             let looked = revocation::look(&presented.certificates, &survey.query.stores, &sight.crls, at);
-            View { sight, presented, other, looked }
+            let given = survey.query.client.as_ref().map(|identity| Given::new(identity, sight));
+            View { sight, presented, other, given, looked }
         };
         Self { survey, views: survey.sights.iter().map(view).collect(), hands, at }
     }
@@ -176,9 +202,13 @@ impl<'a> Case<'a> {
         let now = self.at;
         let Some(leaf) = self.views.iter().find_map(View::leaf) else { return String::new() };
         let ends = self.views.iter().filter_map(View::leaf).map(|leaf| leaf.validity().end).min().unwrap_or(now);
-        let spoken = self.views.iter().find_map(|view| view.sight.telling().agreed.as_ref());
+        let spoken = self.views.iter().find_map(|view| view.shaken().agreed.as_ref());
         let spoken = spoken.map_or(String::new(), |agreed| format!(", {}", agreed.version));
-        format!("{} until {ends} ({} left){spoken}", leaf.subject_or_names(), humane(ends.since(now)))
+        let admitted = self.views.iter().filter(|view| view.admits()).find_map(|view| view.given.as_ref());
+        let admitted = admitted.map_or_else(String::new, |given| {
+            format!("; the client certificate {} is accepted", given.identity.leaf().subject_or_names())
+        });
+        format!("{} until {ends} ({} left){spoken}{admitted}", leaf.subject_or_names(), humane(ends.since(now)))
     }
 }
 

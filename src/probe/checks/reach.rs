@@ -1,6 +1,6 @@
 //! Whether it can be reached, and whether TLS comes about.
 
-use super::{Case, SLOW, View, offered};
+use super::{Case, SLOW, View, client, offered};
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
 use crate::types::humane;
@@ -19,7 +19,8 @@ fn here(case: &Case<'_>, view: &View<'_>) -> Vec<Finding> {
             vec![Finding::new(Label::HandshakeSlow, seen)]
         }
         Ok(()) => Vec::new(),
-        Err(_) if unmeant(case, view) => Vec::new(),
+        // What the server wants of clients has a check of its own.
+        Err(_) if unmeant(case, view) || client::wanted(view.sight) => Vec::new(),
         Err(trouble) if works_without => {
             let seen = format!("{}; without application protocols (h2, http/1.1) it works", trouble.message);
             vec![Finding::new(Label::AlpnRejected, seen)]

@@ -90,7 +90,7 @@ pub(super) fn read(text: &[u8]) -> Result<Contents, String> {
     Ok(found)
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
+pub(super) fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|window| window == word)
 }
 

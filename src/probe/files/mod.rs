@@ -3,11 +3,13 @@
 mod access;
 mod contents;
 mod disk;
+mod identity;
 mod live;
 mod read;
 
 pub use access::Reader;
 pub use disk::{Disk, Elsewhere, Service, Source};
+pub use identity::{Identity, Refusal};
 
 use super::finding::Finding;
 use super::label::Label;

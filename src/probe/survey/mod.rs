@@ -1,5 +1,6 @@
 //! Touches the network and records; never decides. DNS first, then every address beside the others.
 
+pub mod client;
 pub mod crl;
 pub mod hello;
 pub mod http;
@@ -21,7 +22,7 @@ use crate::net::dns::{Resolver, routed};
 use crate::pki::Certificate;
 use crate::ports::Clock;
 use crate::types::{Failure, Identifier, KeyFamily, NodeName, Timestamp};
-use futures_util::future::{OptionFuture, join, join_all, join5};
+use futures_util::future::{OptionFuture, join, join_all, join3, join5};
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -146,14 +147,8 @@ impl Surveyor {
         sni: Option<&ServerName<'static>>,
     ) -> Sight {
         let nobody = ServerName::IpAddress(address.ip().into());
-        let offer = Offer {
-            name: sni.unwrap_or(&nobody).clone(),
-            starttls: query.starttls,
-            family: None,
-            old: false,
-            web: is_web(query, address),
-            patient: true,
-        };
+        let plain = Offer::plain(sni.unwrap_or(&nobody).clone(), query.starttls);
+        let offer = Offer { web: is_web(query, address), patient: true, ..plain };
         let mut sight = Sight::new(address, node, self.shake(address, &offer).await);
         if sight.main.end.is_ok() && sight.main.took >= SLOW {
             // In a crowd, or on a busy machine, it may have been we who were slow.
@@ -179,12 +174,15 @@ impl Surveyor {
         }
         let main = sight.main.clone();
         let said = join(self.secure(query, address, &offer, &main), self.plain(query, address, &offer));
-        let looks = join(Box::pin(said), Box::pin(self.deepen(&mut sight, query, &offer)));
-        ((sight.http, sight.plain), ()) = looks.await;
+        let asked = main.client_certificate_asked;
+        let given = async { if asked { self.given(query, address, &offer).await } else { Vec::new() } };
+        let looks = join3(Box::pin(said), Box::pin(given), Box::pin(self.deepen(&mut sight, query, &offer)));
+        ((sight.http, sight.plain), sight.given, ()) = looks.await;
         let old = sight.old.as_ref().and_then(|old| old.end.as_ref().err());
         if old.is_some_and(|trouble| trouble.label != Label::ProtocolTooOld && offered::is_open(trouble)) {
             sight.tls12 = Some(Box::pin(self.hello(query, address, sni, hello::Offer::Tls12)).await);
         }
+        Box::pin(self.clients(&mut sight, query, &offer)).await;
         sight
     }
 

@@ -97,14 +97,8 @@ impl Surveyor {
             sights[at..].iter().chain(&sights[..at]).filter(alike).map(|it| it.address).collect();
         let question = is_web(query, sight.address).then(|| http::Question::https(&query.name, sight.address.port()));
         let round = async |old: bool| {
-            let offer = Offer {
-                name: sni.cloned().unwrap_or_else(|| ServerName::IpAddress(sight.address.ip().into())),
-                starttls: query.starttls,
-                family: None,
-                old,
-                web: agreed.alpn.is_some(),
-                patient: false,
-            };
+            let name = sni.cloned().unwrap_or_else(|| ServerName::IpAddress(sight.address.ip().into()));
+            let offer = Offer { old, web: agreed.alpn.is_some(), ..Offer::plain(name, query.starttls) };
             let _slot = self.open.acquire().await;
             let asker =
                 Asker { client: &self.client, offer: &offer, question: question.as_ref(), protocol: b"http/1.1" };

@@ -26,7 +26,7 @@ impl Surveyor {
             self.clock.sleep(STAPLING).await;
             let nobody = ServerName::IpAddress(address.ip().into());
             let name = sni.unwrap_or(&nobody).clone();
-            let offer = Offer { name, starttls: query.starttls, family: None, old: false, web: false, patient: false };
+            let offer = Offer::plain(name, query.starttls);
             self.shake(address, &offer).await
         }));
         let asked = |chain: Vec<Certificate>| {

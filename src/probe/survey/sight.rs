@@ -1,5 +1,6 @@
 //! What one address showed.
 
+use super::client::Tried;
 use super::crl::Fetched;
 use super::hello::{Answer, Hellos};
 use super::http::{Mute, Spoken};
@@ -47,6 +48,12 @@ pub struct Sight {
     pub plain: Option<(u16, Result<Spoken, Mute>)>,
     /// What it answers to hellos with more than rustls has, after a refusal.
     pub hellos: Option<Hellos>,
+    /// Whether it asks for another handshake in TLS 1.2 once it was sent a request.
+    pub renegotiates: bool,
+    /// With which status it answers for a path that nobody has, after a refusal that may be for want of a client certificate.
+    pub elsewhere: Option<u16>,
+    /// What it makes of the client certificate that was given, in each version that it speaks; nothing where it asks for none.
+    pub given: Vec<Tried>,
     /// What its session tickets are worth, in each version that it speaks.
     pub rounds: Vec<Round>,
 }
@@ -73,6 +80,9 @@ impl Sight {
             http: None,
             plain: None,
             hellos: None,
+            renegotiates: false,
+            elsewhere: None,
+            given: Vec::new(),
             rounds: Vec::new(),
         }
     }

@@ -185,7 +185,8 @@ const fn refuses_head(status: u16) -> bool {
     matches!(status, 405 | 501)
 }
 
-async fn request<S, O>(open: &O, question: &Question, method: &str, path: &str) -> Result<Head, Mute>
+/// One request over a stream of its own.
+pub(super) async fn request<S, O>(open: &O, question: &Question, method: &str, path: &str) -> Result<Head, Mute>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     O: AsyncFn() -> Result<S, Trouble>,

@@ -1,0 +1,279 @@
+//! Servers that ask for client certificates, without one and with all kinds: the exact labels, and curl, who must get in where the
+//! probe says that it would.
+
+use super::rig::{HaProxy, Nginx, SServer, require, scratch};
+use super::support::{Ca, Leaf, live};
+use super::{asking, somewhere};
+use everleaf::probe::files::Identity;
+use everleaf::probe::{Finding, Label};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::sync::Mutex;
+
+/// Looks at once. Some servers do not speak HTTP, and are waited for.
+const AT_ONCE: usize = 6;
+
+/// A certificate for a client, and what its files are called.
+struct Client {
+    what: &'static str,
+    leaf: Leaf,
+    sent: String,
+}
+
+/// A CA for servers, one for clients, and clients of all kinds.
+struct Lab {
+    dir: tempfile::TempDir,
+    servers: Ca,
+    site: Leaf,
+    clients: Vec<Client>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = scratch("clients");
+        let (servers, ours, other) = (Ca::new("Servers"), Ca::new("Clients"), Ca::new("Strangers"));
+        let issue = |ca: &Ca, change: &dyn Fn(&mut CertificateParams)| {
+            ca.issue_with("alice.test", &KeyPair::generate().unwrap(), |params| {
+                params.distinguished_name.push(rcgen::DnType::CommonName, "alice");
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+                change(params);
+            })
+        };
+        let expired = |params: &mut CertificateParams| live(params, -90, -2);
+        let server_only =
+            |params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let client = |what, ca: &Ca, change: &dyn Fn(&mut CertificateParams)| {
+            let leaf = issue(ca, change);
+            Client { what, sent: leaf.fullchain(), leaf }
+        };
+        let rsa = ours.issue_with("bob.test", &KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(), |params| {
+            params.extended_key_usages = Vec::new();
+        });
+        let bare = issue(&ours, &|_| {});
+        let clients = vec![
+            client("good", &ours, &|_| {}),
+            Client { what: "rsa without usages", sent: rsa.fullchain(), leaf: rsa },
+            Client { what: "bare", sent: bare.cert.clone(), leaf: bare },
+            client("foreign", &other, &|_| {}),
+            client("of the same name", &Ca::new("Clients"), &|_| {}),
+            client("expired", &ours, &expired),
+            client("early", &ours, &|params| live(params, 2, 90)),
+            client("server only", &ours, &server_only),
+            client("for keys only", &ours, &|params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]),
+            client("foreign and expired", &other, &expired),
+            client("expired and server only", &ours, &|params| {
+                expired(params);
+                server_only(params);
+            }),
+        ];
+        let lab = Self { site: servers.issue("a.test"), dir, servers, clients };
+        fs::write(lab.path("servers.pem"), lab.servers.root()).unwrap();
+        fs::write(lab.path("clients.pem"), ours.root()).unwrap();
+        fs::write(lab.path("site.both"), format!("{}{}", lab.site.fullchain(), lab.site.key)).unwrap();
+        lab.site.write(lab.dir.path(), "site", &lab.site.fullchain());
+        for client in &lab.clients {
+            client.leaf.write(lab.dir.path(), client.what, &client.sent);
+        }
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn identity(&self, what: &str) -> Rc<Identity> {
+        let [cert, key] = ["pem", "key"].map(|kind| self.path(&format!("{what}.{kind}")));
+        Rc::new(Identity::read(&cert, &key).unwrap())
+    }
+
+    /// What is found at `address` by who gives this certificate, or none.
+    fn found(&self, address: SocketAddr, what: Option<&str>) -> Vec<Finding> {
+        let mut query = asking::query(&self.servers, "a.test", &[address]);
+        query.client = what.map(|what| self.identity(what));
+        let mut found = asking::probed(query);
+        found.retain(|it| !["hsts_", "resumption_"].iter().any(|start| it.label.as_str().starts_with(start)));
+        found
+    }
+
+    /// Whether curl gets a page, in the version that is asked for, or in any.
+    fn curl(&self, address: SocketAddr, what: Option<&str>, version: Option<&str>) -> bool {
+        let mut command = Command::new(require("curl"));
+        command.args(["-sSf", "--noproxy", "*", "-o", "/dev/null", "-m", "20", "--http1.1", "--cacert"]);
+        command.arg(self.path("servers.pem"));
+        if let Some(what) = what {
+            let [cert, key] = ["pem", "key"].map(|kind| self.path(&format!("{what}.{kind}")));
+            command.arg("--cert").arg(cert).arg("--key").arg(key);
+        }
+        if let Some(version) = version {
+            command.args(["--tls-max", version]);
+        }
+        let port = address.port();
+        command.args(["--connect-to", &format!("a.test:{port}:{address}")]).arg(format!("https://a.test:{port}/"));
+        command.stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    /// Holds every case to its labels, and the verdict to curl's: `(server, address, client, labels)`.
+    #[track_caller]
+    fn hold(&self, cases: &[(&str, SocketAddr, Option<&str>, Vec<Label>)]) {
+        let next = Mutex::new(cases.iter());
+        let wrong = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    loop {
+                        let Some((server, address, client, wanted)) = next.lock().unwrap().next() else { break };
+                        let found = self.found(*address, *client);
+                        let mut labels: Vec<Label> = found.iter().map(|it| it.label).collect();
+                        let mut wanted = wanted.clone();
+                        labels.sort();
+                        wanted.sort();
+                        let versions: &[Option<&str>] =
+                            if labels.contains(&Label::Tls13Only) { &[None] } else { &[None, Some("1.2")] };
+                        let curl = versions.iter().all(|version| self.curl(*address, *client, *version));
+                        let bad = found.iter().any(|it| it.label.severity() >= everleaf::probe::Severity::Warn);
+                        if labels != wanted || curl == bad {
+                            let seen: Vec<String> = found
+                                .iter()
+                                .map(|it| format!("\n    {}: {}", it.label.as_str(), it.seen.as_str()))
+                                .collect();
+                            let seen = seen.concat();
+                            let text = format!("{server}, {client:?}: {labels:?}, not {wanted:?}; curl: {curl}{seen}");
+                            wrong.lock().unwrap().push(text);
+                        }
+                    }
+                });
+            }
+        });
+        let wrong = wrong.into_inner().unwrap();
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    }
+}
+
+const OK: &[Label] = &[Label::Ok];
+
+#[test]
+fn nginx_refuses_in_http_and_the_certificate_tells_why() {
+    use Label::*;
+    let lab = Lab::new();
+    let [on, optional, lax, strict, plain, closed] = [(); 6].map(|()| somewhere());
+    let vhost = |address, more: &str| {
+        let more = format!(
+            "{} {more} return 200",
+            if more.is_empty() {
+                String::new()
+            } else {
+                format!("ssl_client_certificate {};", lab.file("clients.pem"))
+            }
+        );
+        Nginx::tls(address, &lab.path("site.pem"), &lab.path("site.key")).replacen("return 200", &more, 1)
+    };
+    let _nginx = Nginx::start(
+        &[
+            "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:s:1m;\n".to_owned(),
+            vhost(on, "ssl_verify_client on;"),
+            vhost(optional, "ssl_verify_client optional;"),
+            vhost(lax, "ssl_verify_client optional_no_ca;"),
+            vhost(strict, "ssl_verify_client optional_no_ca; if ($ssl_client_verify != SUCCESS) { return 403; }"),
+            vhost(plain, ""),
+            // A directory without an index is forbidden to everybody, with a certificate or without.
+            vhost(closed, &format!("ssl_verify_client optional; root {};", lab.dir.path().display()))
+                .replace("return 200 ok;", ""),
+        ]
+        .concat(),
+        on,
+    );
+    let refused: [(&str, &[Label]); 9] = [
+        ("bare", &[ClientCertUntrusted]),
+        ("foreign", &[ClientCertUntrusted]),
+        ("of the same name", &[ClientCertUntrusted]),
+        ("expired", &[ClientCertExpired]),
+        ("early", &[NotYetValid]),
+        ("server only", &[ClientCertWrongUsage]),
+        ("for keys only", &[ClientCertWrongUsage]),
+        ("foreign and expired", &[ClientCertUntrusted, ClientCertExpired]),
+        ("expired and server only", &[ClientCertExpired, ClientCertWrongUsage]),
+    ];
+    let mut cases = vec![
+        ("on", on, None, vec![ClientCertRequired]),
+        ("optional", optional, None, vec![ClientCertOptional, Ok]),
+        ("optional_no_ca", lax, None, vec![ClientCertOptional, Ok]),
+        ("optional_no_ca and 403", strict, None, vec![ClientCertRequired]),
+        ("nothing asked", plain, None, OK.to_vec()),
+        ("nothing asked", plain, Some("expired"), OK.to_vec()),
+        ("optional_no_ca", lax, Some("foreign"), vec![ClientCertOptional, Ok]),
+        ("optional_no_ca and 403", strict, Some("foreign"), vec![ClientCertUntrusted]),
+    ];
+    for what in ["good", "rsa without usages"] {
+        cases.push(("on", on, Some(what), OK.to_vec()));
+        cases.push(("optional", optional, Some(what), vec![ClientCertOptional, Ok]));
+        cases.push(("optional_no_ca and 403", strict, Some(what), OK.to_vec()));
+    }
+    for (what, labels) in refused {
+        cases.push(("on", on, Some(what), labels.to_vec()));
+        cases.push(("optional", optional, Some(what), [labels, &[ClientCertOptional]].concat()));
+    }
+    lab.hold(&cases);
+    // curl -f calls this a failure; it is the page that is forbidden.
+    for client in [None, Some("good")] {
+        let labels: Vec<Label> = lab.found(closed, client).iter().map(|it| it.label).collect();
+        assert_eq!(labels, [ClientCertOptional, Ok], "{client:?}");
+    }
+}
+
+#[test]
+fn openssl_and_haproxy_refuse_with_alerts() {
+    use Label::*;
+    let lab = Lab::new();
+    let ca = lab.file("clients.pem");
+    let start = |more: &[&str]| {
+        let more = [&["-CAfile", &ca, "-verify_return_error"], more].concat();
+        SServer::start(somewhere(), &lab.site.cert, &lab.site.chain, &lab.site.key, &more)
+    };
+    let must = ["-tls1_2", "-tls1_3"].map(|version| start(&["-Verify", "3", version]));
+    let may = start(&["-verify", "3"]);
+    let proxy = somewhere();
+    let sections = format!(
+        "frontend web\n    bind {proxy} ssl crt {} ca-file {ca} verify required alpn h2,http/1.1\n    http-request return status 200",
+        lab.file("site.both")
+    );
+    let _haproxy = HaProxy::start("", &sections, proxy);
+    let [old, new] = must.each_ref().map(SServer::address);
+    let mut cases = vec![("-verify", may.address(), None, vec![ClientCertOptional, Ok])];
+    let refused: [(&str, &[Label]); 10] = [
+        ("good", &[]),
+        ("rsa without usages", &[]),
+        ("bare", &[ClientCertUntrusted]),
+        ("foreign", &[ClientCertUntrusted]),
+        ("of the same name", &[ClientCertUntrusted]),
+        ("expired", &[ClientCertExpired]),
+        ("early", &[NotYetValid]),
+        ("server only", &[ClientCertWrongUsage]),
+        ("foreign and expired", &[ClientCertUntrusted, ClientCertExpired]),
+        ("expired and server only", &[ClientCertExpired, ClientCertWrongUsage]),
+    ];
+    let well = |labels: &[Label], more: &[Label]| {
+        let ok: &[Label] = if labels.is_empty() { OK } else { &[] };
+        [labels, more, ok].concat()
+    };
+    for (server, address, more) in
+        [("-Verify in TLS 1.2", old, &[][..]), ("-Verify in TLS 1.3", new, &[Tls13Only]), ("HAProxy", proxy, &[])]
+    {
+        cases.push((server, address, None, [&[ClientCertRequired], more].concat()));
+        // s_server serves one after the other, and answers no HEAD.
+        let telling = |what: &str| server == "HAProxy" || ["good", "foreign", "expired", "server only"].contains(&what);
+        let told = refused.into_iter().filter(|(what, _)| telling(what));
+        cases.extend(told.map(|(what, labels)| (server, address, Some(what), well(labels, more))));
+    }
+    for (what, labels) in [("good", &[][..]), ("foreign", &[ClientCertUntrusted])] {
+        cases.push(("-verify", may.address(), Some(what), well(labels, &[ClientCertOptional])));
+    }
+    lab.hold(&cases);
+}
