@@ -78,7 +78,8 @@ labels! {
     NodeSniBroken "node_sni_broken" Fail
         "One address answers the name with another certificate, others are fine."
         "Is the SNI lost in front of this node (a proxy, a health check), or the virtual host missing on it?"
-        explains SniMisroute NameMismatch SelfSigned UntrustedRoot Unverifiable;
+        explains SniMisroute NameMismatch SelfSigned UntrustedRoot MissingIntermediate WrongIntermediate Expired ExpiringSoon NotYetValid
+            ValidityTooLong Unverifiable;
     NodeChainBroken "node_chain_broken" Fail
         "One address sends an incomplete or different chain, others are fine."
         "Copy the fullchain.pem of a good node to this one, and reload its server."
@@ -269,7 +270,8 @@ labels! {
     SniMisroute "sni_misroute" Fail
         "The server answers with another virtual host's or its default certificate."
         "Is there a virtual host for exactly this name, and does it listen on this address and port?"
-        explains NameMismatch SelfSigned UntrustedRoot Unverifiable;
+        explains NameMismatch SelfSigned UntrustedRoot MissingIntermediate WrongIntermediate Expired ExpiringSoon NotYetValid
+            ValidityTooLong Unverifiable;
     NameMismatch "name_mismatch" Fail
         "The certificate does not cover the asked name."
         "Is another certificate meant for this name? If not, issue one that names it.";
@@ -336,7 +338,7 @@ labels! {
         "An expired cross-signature is sent: clients that find the other path work, old ones (OpenSSL 1.0) fail."
         "Leave the expired certificate out: take the chain of the last renewal.";
     StapleWrong "staple_wrong" Warn
-        "A stapled OCSP response is sent that is not for this certificate, or not its issuer's word."
+        "A stapled OCSP response is sent that is not for this certificate, not its issuer's word, or says nothing of it."
         "Was a response of an earlier certificate left (ssl_stapling_file, a .ocsp file)? Fetch it anew at each renewal."
         explains StapleExpired;
     StapleExpired "staple_expired" Warn

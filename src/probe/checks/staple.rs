@@ -30,7 +30,10 @@ pub fn staple(sent: &[Certificate], stores: &[Store], staple: &[u8], now: Timest
     }
     let found = match Response::from_der(staple) {
         Ok(response) => read(leaf, &issuers(leaf, sent, stores), &response, now),
-        Err(why) => vec![wrong(format!("cannot be used: {why}"))],
+        Err(why) => {
+            let check = "What does the server staple: a file (ssl_stapling_file), or what its responder answered, an error too?";
+            vec![wrong(format!("cannot be used: {why}")).check(check)]
+        }
     };
     found.into_iter().map(|finding| demanded(leaf, finding)).collect()
 }
@@ -41,11 +44,15 @@ fn read(leaf: &Certificate, issuers: &[Certificate], response: &Response<'_>, no
     // Without the issuer's certificate nobody can say whose word it is; that it is missing is a finding of its own.
     let believed = issuers.iter().map(|issuer| response.word_of(issuer, now, SKEW)).reduce(Result::or);
     if let Some(Err(why)) = believed {
-        return vec![wrong(format!("is not the issuer's word: {why}"))];
+        let check = "Does the server load the chain of this certificate, so that it asks the right CA's responder? Fetch it anew.";
+        return vec![wrong(format!("is not the issuer's word: {why}")).check(check)];
     }
     let who = leaf.subject_or_names();
     let mut found = match answer.status {
-        Status::Unknown => return vec![wrong(format!("says that the responder does not know {who}"))],
+        Status::Unknown => {
+            let check = "Is it the responder of the CA that issued this? A new certificate may take it some minutes: reload then.";
+            return vec![wrong(format!("says that the responder does not know {who}")).check(check)];
+        }
         Status::Revoked(revocation) => {
             let seen = format!("the stapled OCSP response says: {who}, serial {}, {revocation}", leaf.serial());
             vec![Finding::new(Label::Revoked, seen)]
@@ -64,7 +71,8 @@ fn read(leaf: &Certificate, issuers: &[Certificate], response: &Response<'_>, no
 fn dates(answer: &Answer<'_>, now: Timestamp) -> Option<Finding> {
     let begin = answer.this_update;
     if now + SKEW < begin {
-        return Some(wrong(format!("begins on {begin}, in {}", humane(begin.since(now)))));
+        let early = wrong(format!("begins on {begin}, in {}", humane(begin.since(now))));
+        return Some(early.check("Are this machine's clock and the responder's right?"));
     }
     let expired = |seen: String| Finding::new(Label::StapleExpired, format!("the stapled OCSP response {seen}"));
     match answer.next_update {
@@ -98,7 +106,7 @@ fn demanded(leaf: &Certificate, finding: Finding) -> Finding {
     if !leaf.must_staple || !matches!(label, Label::StapleExpired | Label::StapleWrong) {
         return finding;
     }
-    let advice = label.advice();
+    let advice = finding.check.as_str().to_owned();
     finding.check(format!("{advice} The certificate demands a good one (must-staple): clients that mind it refuse."))
 }
 
