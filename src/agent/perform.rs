@@ -466,7 +466,7 @@ impl Bench {
         };
         let (leaf, family) = (generation.about.leaf, generation.about.family);
         let chain = &generation.served;
-        let look = Look { endpoint, leaf, chain, family, issuer: self.issuer()?, handshakes, over };
+        let look = Look { endpoint, leaf, chain, family, roots: &self.issuer()?.roots, handshakes, over };
         Ok(self.ports.prober.observe(&look).await)
     }
 

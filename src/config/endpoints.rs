@@ -5,7 +5,7 @@ use super::read::{DAY, Fields, Reader, suggestion};
 use super::solvers::Placed;
 use super::spec::{Confirm, Endpoint, Expect, Handshakes, StartTls, Target};
 use super::yaml::{Node, Value, shortened};
-use crate::types::{Identifier, NodeName};
+use crate::types::{Identifier, NodeName, Vantage};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -43,6 +43,8 @@ struct Manner {
     node: Option<NodeName>,
     starttls: StartTls,
     expect: Expect,
+    /// From where it is looked at; from each of them.
+    from: Vec<Vantage>,
 }
 
 impl Reader<'_> {
@@ -75,12 +77,13 @@ impl Reader<'_> {
             _ => None,
         };
         if let Some(text) = node.scalar() {
-            let manner = Manner { node: only, starttls: StartTls::No, expect: Expect::Leaf };
+            let from = vec![Vantage::Here];
+            let manner = Manner { node: only, starttls: StartTls::No, expect: Expect::Leaf, from };
             if text == "public" {
                 return self.public(node.at, served, HTTPS, None, &manner);
             }
             let Some(target) = self.target(node) else { return Vec::new() };
-            return joined(&target, self.asked(None, node.at, served), &manner);
+            return joined(&target, &self.asked(None, node.at, served), &manner);
         }
         let Some(mut fields) = Fields::open(self, node, "an endpoint, a mapping with address or resolve,") else {
             return Vec::new();
@@ -101,7 +104,7 @@ impl Reader<'_> {
                 }
                 let Some(target) = self.target(address) else { return Vec::new() };
                 self.covered(sni, served, &manner);
-                joined(&target, self.asked(sni, at, served), &manner)
+                joined(&target, &self.asked(sni, at, served), &manner)
             }
             (None, Some(resolve)) => {
                 self.word(resolve, &[("public", ())]);
@@ -131,7 +134,29 @@ impl Reader<'_> {
             // What a CDN serves says nothing about the node behind it.
             None => only.filter(|_| expect == Expect::Leaf),
         };
-        Manner { node, starttls, expect }
+        let from = fields.take("from").map(|node| self.vantages(node)).unwrap_or_default();
+        Manner { node, starttls, expect, from: if from.is_empty() { vec![Vantage::Here] } else { from } }
+    }
+
+    /// From where it is looked at: `here`, machines that ssh reaches, or several of them.
+    fn vantages(&self, node: &Node) -> Vec<Vantage> {
+        let items = self.one_or_more(node, "where to look from");
+        let mut found: Vec<Vantage> = Vec::new();
+        for item in items {
+            let Some(text) = self.text(item, "where to look from") else { continue };
+            match text.parse::<Vantage>() {
+                Ok(vantage) if found.contains(&vantage) => {
+                    self.error(item.at, format!("`{vantage}` is named twice"), "name each vantage once");
+                }
+                Ok(vantage) => found.push(vantage),
+                Err(_) => self.error(
+                    item.at,
+                    format!("`{}` is no place to look from", shortened(text)),
+                    "write here, or ssh://[USER@]HOST[:PORT] for a machine that has everleaf",
+                ),
+            }
+        }
+        found
     }
 
     /// One of the certificate's nodes.
@@ -153,7 +178,7 @@ impl Reader<'_> {
             Identifier::Dns(host) => Target::Host { host: host.clone(), port },
             Identifier::Ip(ip) => Target::Address(SocketAddr::new(*ip, port)),
         };
-        asked.into_iter().flat_map(|name| joined(&target(&name), vec![name.clone()], manner)).collect()
+        asked.into_iter().flat_map(|name| joined(&target(&name), std::slice::from_ref(&name), manner)).collect()
     }
 
     /// The names to ask for: those written, else all that can be asked for.
@@ -266,13 +291,14 @@ pub(super) fn default_confirm() -> Confirm {
     Confirm::Handshakes(DEFAULT_HANDSHAKES)
 }
 
-fn joined(target: &Target, names: Vec<Identifier>, manner: &Manner) -> Vec<Endpoint> {
-    let endpoint = |sni| Endpoint {
+fn joined(target: &Target, names: &[Identifier], manner: &Manner) -> Vec<Endpoint> {
+    let endpoint = |sni: &Identifier, from: &Vantage| Endpoint {
         target: target.clone(),
-        sni,
+        sni: sni.clone(),
         node: manner.node.clone(),
         starttls: manner.starttls,
         expect: manner.expect,
+        from: from.clone(),
     };
-    names.into_iter().map(endpoint).collect()
+    names.iter().flat_map(|name| manner.from.iter().map(move |from| endpoint(name, from))).collect()
 }

@@ -3,7 +3,7 @@
 //! Nothing here reads YAML; [`super::load`] makes it. The core plans from these types and nothing else of the configuration.
 
 use crate::types::{
-    CertName, Digest, Identifier, IssuerName, KeyFamily, NodeName, NotifierName, Secret, SpecDigest, sha256,
+    CertName, Digest, Identifier, IssuerName, KeyFamily, NodeName, NotifierName, Secret, SpecDigest, Vantage, sha256,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -384,13 +384,19 @@ pub struct Endpoint {
     pub starttls: StartTls,
     /// What counts as confirmed.
     pub expect: Expect,
+    /// From where it is looked at.
+    pub from: Vantage,
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.target {
-            Target::Address(address) => write!(f, "{address} ({})", self.sni),
-            Target::Host { host, port } => write!(f, "{host}:{port} ({})", self.sni),
+            Target::Address(address) => write!(f, "{address} ({})", self.sni)?,
+            Target::Host { host, port } => write!(f, "{host}:{port} ({})", self.sni)?,
+        }
+        match &self.from {
+            Vantage::Here => Ok(()),
+            there @ Vantage::Ssh(_) => write!(f, " from {there}"),
         }
     }
 }

@@ -71,6 +71,13 @@ pub struct EndpointSeen {
 }
 
 impl EndpointSeen {
+    /// Whether nobody could look, so that nothing is known of the endpoint.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        let blind = |it: &Observation| matches!(it.shown, Shown::NotLooked { .. });
+        !self.observations.is_empty() && self.observations.iter().all(blind)
+    }
+
     /// Whether every address showed what was wanted, and there was one.
     #[must_use]
     pub fn wanted(&self) -> bool {
@@ -86,7 +93,8 @@ impl Sightings {
         if self.journal == rebuilt { self } else { Self { journal: rebuilt, ari: self.ari, ..Self::default() } }
     }
 
-    /// Takes in a look at an endpoint. A whole look that shows what was wanted proves it; a glance keeps an earlier proof.
+    /// Takes in a look at an endpoint. A whole look that shows what was wanted proves it; a glance keeps an earlier proof, and so does
+    /// a look that could not be taken.
     pub fn saw_endpoint(&mut self, id: Digest, mut seen: EndpointSeen) {
         let last = self.endpoints.get(&id);
         let earlier = last.filter(|last| last.leaf == seen.leaf).and_then(|last| last.proof);
@@ -95,6 +103,7 @@ impl Sightings {
             _ => last.before.filter(|before| *before != seen.leaf),
         });
         seen.proof = match (seen.wanted(), seen.whole) {
+            (false, _) if seen.is_blind() => earlier,
             (false, _) => None,
             (true, true) => Some(seen.started),
             (true, false) => earlier,
@@ -171,6 +180,7 @@ pub fn endpoint_id(endpoint: &Endpoint) -> Digest {
 mod tests {
     use super::*;
     use crate::ports::Observation;
+    use crate::types::Class;
 
     fn look(leaf: &[u8], started: u64, shown: Shown) -> EndpointSeen {
         EndpointSeen {
@@ -182,6 +192,25 @@ mod tests {
             observations: vec![Observation { address: None, shown, matched: 8, notes: Vec::new() }],
             before: None,
         }
+    }
+
+    #[test]
+    fn a_look_that_could_not_be_taken_neither_proves_nor_disproves() {
+        let id = sha256(&[b"endpoint"]);
+        let failure = Failure::new(Class::Retry, "ssh:unreachable", "ssh://far", "refused");
+        let blind = || Shown::NotLooked { failure: failure.clone() };
+        let mut sightings = Sightings::default();
+        let mut saw = |seen| {
+            sightings.saw_endpoint(id, seen);
+            sightings.endpoints[&id].proof
+        };
+        assert_eq!(saw(look(b"first", 1, blind())), None, "nothing is proven by it");
+        assert_eq!(saw(look(b"first", 2, Shown::Wanted)), Some(Seq(2)));
+        assert_eq!(saw(look(b"first", 3, blind())), Some(Seq(2)), "what was proven stays so");
+        assert_eq!(saw(look(b"second", 4, blind())), None, "of another leaf it says nothing");
+        assert_eq!(saw(look(b"first", 5, Shown::Wanted)), Some(Seq(5)));
+        let unreachable = Shown::Unreachable { failure: failure.clone() };
+        assert_eq!(saw(look(b"first", 6, unreachable)), None, "a look that met nobody is one");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::config::spec::{
 use crate::ports::{About, Observation, Proof, Published, RenewalInfo, Shown};
 use crate::types::{
     Attempt, CertName, Class, Epoch, Failure, GenId, Identifier, KeyFamily, KeyId, NodeName, RequestId, Serial,
-    Timestamp, Window, sha256,
+    Timestamp, Vantage, Window, sha256,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -73,6 +73,7 @@ fn certificate() -> Certificate {
         node: Some(node(number)),
         starttls: StartTls::No,
         expect: Expect::Leaf,
+        from: Vantage::Here,
     };
     Certificate {
         name: name(),

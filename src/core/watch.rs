@@ -84,7 +84,7 @@ impl<'a> Watch<'a> {
 
     /// Whether some address answered with something other than what it should.
     pub(super) fn reachable(&self) -> bool {
-        self.shown().any(|shown| !matches!(shown, Shown::Wanted | Shown::Unreachable { .. }))
+        self.shown().any(|shown| !matches!(shown, Shown::Wanted | Shown::Unreachable { .. } | Shown::NotLooked { .. }))
     }
 
     /// Whether ordinary clients are refused: not merely the old leaf, and not merely nobody there.
@@ -143,10 +143,14 @@ impl<'a> Watch<'a> {
             || ("dns_no_address".to_owned(), "no address to look at".to_owned()),
             |(_, (code, message))| (code.clone(), message.clone()),
         );
-        let advice = if self.reachable() {
-            "is the right server reloaded, and does its configuration name the files in the live directory?"
-        } else {
-            "is its server up, and may this machine connect to it? it is looked at again by every run"
+        let advice = match () {
+            () if self.reachable() => {
+                "is the right server reloaded, and does its configuration name the files in the live directory?"
+            }
+            () if seen.is_blind() => {
+                "the endpoint may be well: mend what it is looked at from, or name another place with `from:`; it is looked at again"
+            }
+            () => "is its server up, and may this machine connect to it? it is looked at again by every run",
         };
         let place = match &self.endpoint.node {
             Some(node) => format!("node {node}, {}", self.endpoint),
@@ -177,6 +181,9 @@ impl<'a> Watch<'a> {
             }
             Shown::BrokenChain { message } => {
                 label("node_chain_broken", format!("serves the new leaf with a broken chain: {message}"))
+            }
+            Shown::NotLooked { failure } => {
+                label(&failure.code, format!("cannot tell yet what is served there: {failure}"))
             }
             Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => {
                 label(&failure.code, failure.message.to_string())

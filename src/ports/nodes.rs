@@ -1,7 +1,7 @@
 //! Machines that terminate TLS: carrying a certificate there, reloading, looking from outside.
 
 use super::{Generation, Pending, Production, Rescued};
-use crate::config::spec::{Certificate, Endpoint, Issuer, Node};
+use crate::config::spec::{Certificate, Endpoint, Node, Roots};
 use crate::types::{
     CertName, Epoch, Failure, Fingerprint, GenId, Identifier, KeyFamily, NodeName, Printable, Serial, Timestamp,
 };
@@ -108,7 +108,7 @@ pub struct Look<'a> {
     /// The key family to restrict signature schemes to.
     pub family: KeyFamily,
     /// What a valid certificate chains to, for `expect: valid`.
-    pub issuer: &'a Issuer,
+    pub roots: &'a Roots,
     /// So many handshakes in a row…
     pub handshakes: u32,
     /// …over at least this span. The first one that does not match ends the look.
@@ -143,6 +143,11 @@ pub enum Shown {
     /// Nobody answered: says nothing about what is served, and never rolls back.
     Unreachable {
         /// What was seen.
+        failure: Failure,
+    },
+    /// Nobody looked, since the vantage could not: says nothing about the endpoint at all.
+    NotLooked {
+        /// Why it could not.
         failure: Failure,
     },
 }

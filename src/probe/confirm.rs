@@ -1,15 +1,17 @@
 //! Looks for the confirm step: does each address of an endpoint serve what it should?
 
+use super::far::Far;
 use super::handshake::{Client, Offer};
 use super::judge::{self, Bench};
 use super::label::{Label, Trouble};
+use super::relay::Watched;
 use super::resolve;
 use super::target::server_name;
 use crate::config::spec::{Expect, Target};
 use crate::net::dns::Resolver;
 use crate::pki::{Anchors, RootStore};
 use crate::ports::{Clock, Look, Observation, Pending, Prober, Shown};
-use crate::types::{Failure, KeyFamily, Printable};
+use crate::types::{Failure, KeyFamily, Printable, Vantage};
 use futures_util::future::join_all;
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
@@ -21,13 +23,14 @@ use tokio::time::Instant;
 /// Handshakes under way at once, over all looks: well below the usual limit of 1,024 open files.
 const AT_ONCE: usize = 256;
 
-/// Looks over TLS, from this machine.
+/// Looks over TLS, from this machine or from where an endpoint says.
 pub struct TlsProber {
     resolver: Rc<Resolver>,
     clock: Rc<dyn Clock>,
     roots: RootStore,
     client: Client,
     slots: Semaphore,
+    far: Far,
 }
 
 impl TlsProber {
@@ -42,23 +45,45 @@ impl TlsProber {
             roots: RootStore::default(),
             client: Client::new()?,
             slots: Semaphore::new(AT_ONCE),
+            far: Far::default(),
         })
     }
 
+    /// Looks from where the endpoint says.
     async fn look(&self, look: &Look<'_>) -> Vec<Observation> {
+        let prepared = match look.endpoint.expect {
+            Expect::Leaf => Ok(None),
+            Expect::Valid => self.roots.load(look.roots).map(Some),
+        };
+        let anchors = match prepared {
+            Ok(anchors) => anchors,
+            Err(failure) => return vec![unreachable(failure)],
+        };
+        match &look.endpoint.from {
+            Vantage::Here => self.look_from_here(look, anchors.as_deref()).await,
+            Vantage::Ssh(host) => self.far.look(host, &Watched::of(look, anchors.as_deref())).await,
+        }
+    }
+
+    /// Takes a look that another everleaf asks for.
+    pub async fn relayed(&self, watched: &Watched) -> Vec<Observation> {
+        let endpoint = watched.endpoint();
+        match watched.anchors(&self.roots) {
+            Ok(anchors) => self.look_from_here(&watched.look(&endpoint), anchors.as_deref()).await,
+            Err(failure) => vec![unreachable(failure)],
+        }
+    }
+
+    async fn look_from_here(&self, look: &Look<'_>, anchors: Option<&Anchors>) -> Vec<Observation> {
         let endpoint = look.endpoint;
         let place = endpoint.sni.to_string();
-        let prepared = match endpoint.expect {
-            Expect::Leaf => Ok(None),
-            Expect::Valid => self.roots.load(&look.issuer.roots).map(Some),
-        };
-        let (sni, anchors) = match (server_name(&endpoint.sni), prepared) {
-            (Ok(sni), Ok(anchors)) => (sni, anchors),
-            (Err(failure), _) | (_, Err(failure)) => return vec![unreachable(failure)],
+        let sni = match server_name(&endpoint.sni) {
+            Ok(sni) => sni,
+            Err(failure) => return vec![unreachable(failure)],
         };
         match self.addresses(&endpoint.target, &place).await {
             Ok(addresses) => {
-                let each = addresses.into_iter().map(|it| self.address(look, it, &sni, anchors.as_deref()));
+                let each = addresses.into_iter().map(|it| self.address(look, it, &sni, anchors));
                 join_all(each).await
             }
             Err(failure) => vec![unreachable(failure)],

@@ -194,9 +194,9 @@ fn valid(handshake: &Handshake, bench: &Bench<'_>, notes: &mut Vec<Printable>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::spec::{Budget, Endpoint, Issuer, Roots, StartTls, Target};
+    use crate::config::spec::{Endpoint, Roots, StartTls, Target};
     use crate::pki::testing::{Authority, in_2026};
-    use crate::types::{IssuerName, KeyFamily};
+    use crate::types::{KeyFamily, Vantage};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -234,26 +234,14 @@ mod tests {
                 node: None,
                 starttls: StartTls::No,
                 expect: Expect::Leaf,
-            };
-            let issuer = Issuer {
-                name: IssuerName::new("test").unwrap(),
-                directory: String::new(),
-                roots: Roots::Unchecked,
-                ca_bundle: None,
-                contact: Vec::new(),
-                agree_to_terms: true,
-                profile: None,
-                external_account: None,
-                budget: Budget::default(),
-                parallel: 1,
-                dry_run: None,
+                from: Vantage::Here,
             };
             let look = Look {
                 endpoint: &endpoint,
                 leaf: chain[0],
                 chain: &chain,
                 family: KeyFamily::Ecdsa,
-                issuer: &issuer,
+                roots: &Roots::Unchecked,
                 handshakes: 1,
                 over: Duration::ZERO,
             };
@@ -266,7 +254,9 @@ mod tests {
             Shown::Wanted => "wanted",
             Shown::Other { .. } => "other",
             Shown::BrokenChain { message } => message.as_str().split(':').next().unwrap_or_default(),
-            Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => &failure.code,
+            Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } | Shown::NotLooked { failure } => {
+                &failure.code
+            }
         }
     }
 

@@ -9,6 +9,7 @@ pub mod checks;
 pub mod configured;
 mod confirm;
 mod dial;
+mod far;
 pub mod files;
 mod finding;
 mod handshake;

@@ -4,9 +4,14 @@
 //! as strictly as a stranger's. Trust stores travel as certificates; the machine's own store is the one of the machine that looks. No key
 //! of any kind travels.
 
+mod watched;
+
+pub use watched::{Looked, Watched};
+
 use super::chain::Store;
 use super::target::{Place, Query, Target, Via};
 use crate::config::spec::{Roots, StartTls};
+use crate::hook::Said;
 use crate::pki::{Anchors, RootStore};
 use crate::types::{Class, Failure, Identifier, KeyId, NodeName, Printable};
 use serde::{Deserialize, Serialize};
@@ -17,6 +22,10 @@ use std::rc::Rc;
 pub const COMMAND: [&str; 4] = ["everleaf", "probe", "--json", "--relayed"];
 /// What is asked: its schema.
 const ASKED: &str = "everleaf.ask/1";
+/// What looks of a confirm step are answered in.
+const LOOKED: &str = "everleaf.look/1";
+/// What a command exits with that does not understand its arguments.
+const USAGE: i32 = 64;
 /// The most that is read of what is asked: a hundred thousand targets.
 pub const MOST_ASKED: usize = 64 << 20;
 
@@ -34,6 +43,9 @@ pub struct Ask {
     /// Questions for a probe.
     #[serde(default)]
     questions: Vec<Question>,
+    /// Looks of a confirm step.
+    #[serde(default)]
+    looks: Vec<Watched>,
 }
 
 /// A trust store.
@@ -87,7 +99,14 @@ impl Ask {
             Question::of(query, trust)
         });
         let questions = questions.collect();
-        Self { schema: ASKED.to_owned(), resolvers, trusts, questions }
+        Self { schema: ASKED.to_owned(), resolvers, trusts, questions, looks: Vec::new() }
+    }
+
+    /// Asks for `looks`.
+    #[must_use]
+    pub fn of_looks(looks: Vec<Watched>) -> Self {
+        let (trusts, questions) = (Vec::new(), Vec::new());
+        Self { schema: ASKED.to_owned(), resolvers: Vec::new(), trusts, questions, looks }
     }
 
     /// As one line for a standard input.
@@ -124,6 +143,64 @@ impl Ask {
         };
         self.questions.iter().map(query).collect()
     }
+
+    /// The looks of a confirm step.
+    #[must_use]
+    pub fn looks(&self) -> &[Watched] {
+        &self.looks
+    }
+}
+
+/// Whether `said` comes from an everleaf that cannot be asked.
+///
+/// # Errors
+/// Code `vantage:old`.
+pub fn understood(said: &Said, place: &str) -> Result<(), Failure> {
+    if said.code != USAGE {
+        return Ok(());
+    }
+    let last = last(said).unwrap_or("it says nothing");
+    let message = format!("the everleaf there is older than this one and cannot be asked by it ({last})");
+    let advice = format!("install everleaf {} there", env!("CARGO_PKG_VERSION"));
+    Err(Failure::new(Class::Operator, "vantage:old", place, message).advise(advice))
+}
+
+/// Why what is said there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misread {
+    /// It is nothing of everleaf's.
+    Noise(String),
+    /// It is not as this everleaf has it.
+    Foreign(String),
+}
+
+impl Misread {
+    /// The same as a failure of the vantage at `place`; code `vantage:answer`.
+    #[must_use]
+    pub fn failure(&self, place: &str) -> Failure {
+        let (why, advice) = match self {
+            Self::Noise(why) => (
+                why,
+                "let nothing but everleaf print to standard output there, whatever a login without a terminal runs",
+            ),
+            Self::Foreign(why) => (why, "let both machines have the same everleaf"),
+        };
+        Failure::new(Class::Operator, "vantage:answer", place, why).advise(advice)
+    }
+}
+
+/// The beginning of what is no answer.
+#[must_use]
+pub fn noise(line: &[u8]) -> Misread {
+    const SHOWN: usize = 60;
+    let text: String = String::from_utf8_lossy(line).chars().take(SHOWN).collect();
+    Misread::Noise(format!("it answers something that is no JSON: {:?}", Printable::new(&text).as_str()))
+}
+
+/// The last line of its standard error, without the program's name before it.
+#[must_use]
+pub fn last(said: &Said) -> Option<&str> {
+    said.last.last().map(|line| line.as_str().trim_start_matches("everleaf: "))
 }
 
 fn misunderstood(why: &str) -> Failure {

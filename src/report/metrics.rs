@@ -90,7 +90,9 @@ fn endpoints(snapshot: &Snapshot, gauge: &Make<'_>) -> Result<(), prometheus::Er
     let ends = gauge("endpoint_not_after_timestamp_seconds", "When the certificate seen there ends.", &labels)?;
     let probed = gauge("endpoint_probe_timestamp_seconds", "When the address was last looked at.", &labels)?;
     for certificate in &snapshot.certificates {
-        for endpoint in &certificate.endpoints {
+        // Where nobody could look, there is nothing to say.
+        let seen = |it: &&EndpointStatus| !matches!(it.shown, Some(Shown::NotLooked { .. }));
+        for endpoint in certificate.endpoints.iter().filter(seen) {
             let address = endpoint.address.map_or_else(String::new, |address| address.to_string());
             let values = [certificate.name.as_str(), endpoint.endpoint.as_str(), &address];
             live.with_label_values(&values).set(f64::from(u8::from(endpoint.live())));

@@ -100,7 +100,11 @@ fn endpoints(page: &mut Page, certificate: &CertificateStatus, now: Timestamp) {
         let when = endpoint.at.map_or_else(String::new, |at| format!(" ({})", ago(at, now)));
         let behind = endpoint.node.as_ref().map_or_else(String::new, |node| format!("{node}: "));
         let saw = shown(endpoint);
-        let mark = if endpoint.live() { "  ok  " } else { "  !!  " };
+        let mark = match &endpoint.shown {
+            _ if endpoint.live() => "  ok  ",
+            Some(Shown::NotLooked { .. }) => "  ??  ",
+            _ => "  !!  ",
+        };
         let place = place(endpoint);
         page.hang(mark, &format!("{behind}{place} {saw}{when}"));
         for note in &endpoint.notes {
@@ -131,6 +135,7 @@ pub(super) fn shown(endpoint: &EndpointStatus) -> String {
         Some(Shown::BrokenChain { message }) => format!("serves it with a broken chain: {message}"),
         Some(Shown::HandshakeFailed { failure }) => format!("fails its handshake: {}", failure.message),
         Some(Shown::Unreachable { failure }) => format!("cannot be reached: {}", failure.message),
+        Some(Shown::NotLooked { failure }) => format!("was not seen, so nothing is known: {}", failure.message),
     }
 }
 

@@ -186,6 +186,14 @@ pub fn surveyor(resolvers: &[SocketAddr]) -> Result<Surveyor, Failure> {
     Surveyor::new(Rc::new(Resolver::new(resolvers)?), Rc::new(SystemClock), sockets())
 }
 
+/// What looks at endpoints for another everleaf's confirm step. It asks `resolvers`, or the system's where there are none.
+///
+/// # Errors
+/// As [`surveyor`].
+pub fn prober(resolvers: &[SocketAddr]) -> Result<TlsProber, Failure> {
+    TlsProber::new(Rc::new(Resolver::new(resolvers)?), Rc::new(SystemClock))
+}
+
 /// How many sockets this process may have open at once, with some files left for everything else. Its limit is raised as far as it
 /// may be: the usual one of 1,024 is for programs that call `select`.
 fn sockets() -> usize {

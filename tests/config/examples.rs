@@ -1,7 +1,7 @@
 //! Every example is read, and what is installed on a machine is checked by the tools that will read it there.
 
 use everleaf::config::parse;
-use everleaf::types::CertName;
+use everleaf::types::{CertName, Vantage};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -52,8 +52,10 @@ fn the_examples_say_what_their_comments_promise() {
         spec.certificates[&CertName::new(name).expect("name")].clone()
     };
     let edges = cert(&read("three-edges.yaml"), "shop");
-    assert_eq!((edges.nodes.len(), edges.endpoints.len(), edges.rollout.canaries.len()), (3, 5, 1));
-    assert!(edges.endpoints.iter().all(|endpoint| endpoint.node.is_some()));
+    assert_eq!((edges.nodes.len(), edges.endpoints.len(), edges.rollout.canaries.len()), (3, 6, 1));
+    let (own, outside): (Vec<_>, Vec<_>) = edges.endpoints.iter().partition(|endpoint| endpoint.from == Vantage::Here);
+    assert!(own.iter().all(|endpoint| endpoint.node.is_some()));
+    assert!(outside.len() == 1 && outside[0].node.is_none(), "whichever edge answers there");
     let intranet = cert(&read("private-ca.yaml"), "intranet");
     assert_eq!((intranet.access.key_mode, intranet.access.group.as_deref()), (0o640, Some("ssl-cert")));
     let mail = read("mail-server.yaml");

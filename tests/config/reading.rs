@@ -6,7 +6,7 @@ use everleaf::config::spec::{
     Budget, Certificate, Confirm, Endpoint, Expect, Http01, KeyAlgorithm, NodeKind, Quota, Reload, Roots, Solver, Spec,
     StartTls, Target,
 };
-use everleaf::types::{CertName, Identifier, IssuerName, NodeName};
+use everleaf::types::{CertName, Identifier, IssuerName, NodeName, Vantage};
 use std::time::Duration;
 
 const SHORT: &str = "\
@@ -131,14 +131,22 @@ certificates:
       - { address: '[2001:db8::1]:25', sni: a.example, node: edge2, starttls: smtp }
       - { address: 'cdn.example:443', sni: [b.example, other.example], expect: valid }
       - { resolve: public, port: 8443, sni: a.example }
+      - { address: '10.0.0.1:443', sni: a.example, from: ['ssh://ops@far.example:2222', 'ssh://far'] }
 ",
     );
     let cert = only(&spec);
-    let endpoint =
-        |target, sni: &str| Endpoint { target, sni: id(sni), node: None, starttls: StartTls::No, expect: Expect::Leaf };
+    let endpoint = |target, sni: &str| Endpoint {
+        target,
+        sni: id(sni),
+        node: None,
+        starttls: StartTls::No,
+        expect: Expect::Leaf,
+        from: Vantage::Here,
+    };
     let address = |text: &str| Target::Address(text.parse().expect("address"));
     let host = |host: &str, port| Target::Host { host: host.into(), port };
     let edge2 = NodeName::new("edge2").ok();
+    let from = |text: &str| text.parse::<Vantage>().expect("a vantage");
     let wanted = [
         endpoint(address("10.0.0.1:443"), "a.example"),
         endpoint(address("10.0.0.1:443"), "b.example"),
@@ -146,6 +154,8 @@ certificates:
         Endpoint { expect: Expect::Valid, ..endpoint(host("cdn.example", 443), "b.example") },
         Endpoint { expect: Expect::Valid, ..endpoint(host("cdn.example", 443), "other.example") },
         endpoint(host("a.example", 8443), "a.example"),
+        Endpoint { from: from("ssh://ops@far.example:2222"), ..endpoint(address("10.0.0.1:443"), "a.example") },
+        Endpoint { from: from("ssh://far"), ..endpoint(address("10.0.0.1:443"), "a.example") },
     ];
     assert_eq!(cert.endpoints, wanted);
     let nodes: Vec<_> = spec.nodes.values().map(|node| (node.name.as_str(), node.reload == Reload::Hook)).collect();

@@ -16,3 +16,4 @@ mod rolling;
 mod sandbox;
 mod telling;
 mod together;
+mod vantage;

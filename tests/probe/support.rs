@@ -1,11 +1,11 @@
 //! A CA, looks at endpoints, and servers that misbehave on purpose.
 
-use everleaf::config::spec::{Budget, Endpoint, Expect, Issuer, Roots, StartTls, Target};
+use everleaf::config::spec::{Endpoint, Expect, Roots, StartTls, Target};
 use everleaf::net::dns::Resolver;
 use everleaf::pki::Certificate;
 use everleaf::ports::{Clock, Look, Observation, Pending, Prober};
 use everleaf::probe::TlsProber;
-use everleaf::types::{Fingerprint, IssuerName, KeyFamily, Timestamp, sha256};
+use everleaf::types::{Fingerprint, KeyFamily, Timestamp, Vantage, sha256};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -199,19 +199,7 @@ pub(crate) fn look(target: Target, leaf: &Leaf, how: &How) -> Vec<Observation> {
         node: None,
         starttls: how.starttls,
         expect: how.expect,
-    };
-    let issuer = Issuer {
-        name: IssuerName::new("test").unwrap(),
-        directory: "https://ca.test/dir".into(),
-        roots: how.roots.clone(),
-        ca_bundle: None,
-        contact: Vec::new(),
-        agree_to_terms: true,
-        profile: None,
-        external_account: None,
-        budget: Budget::default(),
-        parallel: 1,
-        dry_run: None,
+        from: Vantage::Here,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -221,7 +209,7 @@ pub(crate) fn look(target: Target, leaf: &Leaf, how: &How) -> Vec<Observation> {
             leaf: leaf.print(),
             chain: &chain,
             family: leaf.family,
-            issuer: &issuer,
+            roots: &how.roots,
             handshakes: how.handshakes,
             over: how.over,
         };

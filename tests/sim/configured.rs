@@ -7,7 +7,7 @@ use everleaf::config::spec::{
     Limits, Node, NodeKind, Notifier, NotifierKind, Paths, Quota, Rehearsal, Reload, Rollout, Roots, Solver, Spec,
     StartTls, Target, Usage,
 };
-use everleaf::types::{CertName, Identifier, IssuerName, NodeName};
+use everleaf::types::{CertName, Identifier, IssuerName, NodeName, Vantage};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ fn a_certificate(at: u8, nodes: &[NodeName], hook: &Hook) -> (CertName, Certific
         node: (!balanced).then(|| node.clone()),
         starttls: StartTls::No,
         expect: Expect::Leaf,
+        from: Vantage::Here,
     };
     let many = if balanced { 1 } else { nodes.len() };
     let hooked = at.is_multiple_of(2);

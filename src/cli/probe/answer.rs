@@ -5,6 +5,7 @@ use super::grid::{self, Row};
 use super::page::{Shown, list};
 use crate::cli::verdict::{Rung, Sheet, Told, placed};
 use crate::probe::chain::Origin;
+use crate::probe::relay::{Misread, noise};
 use crate::probe::{Label, Severity};
 use crate::types::{Fingerprint, Printable, Timestamp};
 use serde::Deserialize;
@@ -100,21 +101,17 @@ impl Answer {
     ///
     /// # Errors
     /// Why it is no answer.
-    pub(super) fn read(line: &[u8], vantage: &str) -> Result<Self, String> {
-        let beginning = || {
-            let text: String = String::from_utf8_lossy(line).chars().take(60).collect();
-            format!("{:?}", Printable::new(&text).as_str())
-        };
-        let mut whole: Value = serde_json::from_slice(line)
-            .map_err(|_| format!("it answers something that is no JSON: {}", beginning()))?;
+    pub(super) fn read(line: &[u8], vantage: &str) -> Result<Self, Misread> {
+        let mut whole: Value = serde_json::from_slice(line).map_err(|_| noise(line))?;
         let schema = whole["schema"].as_str().unwrap_or("none");
         if schema != SCHEMA {
             let schema = Printable::new(schema);
-            return Err(format!("it answers in the schema {schema}, and this everleaf understands {SCHEMA}"));
+            let why = format!("it answers in the schema {schema}, and this everleaf understands {SCHEMA}");
+            return Err(Misread::Foreign(why));
         }
-        let read: Document =
-            Document::deserialize(&whole).map_err(|why| format!("its answer is not one of {SCHEMA}: {why}"))?;
-        read.agrees()?;
+        let read: Document = Document::deserialize(&whole)
+            .map_err(|why| Misread::Foreign(format!("its answer is not one of {SCHEMA}: {why}")))?;
+        read.agrees().map_err(Misread::Foreign)?;
         clean(&mut whole);
         whole["vantage"] = vantage.into();
         for finding in whole["findings"].as_array_mut().into_iter().flatten() {
@@ -250,7 +247,7 @@ mod tests {
             "novelty": { "deep": ["\u{202e}x"] } })
     }
 
-    fn read(document: &Value) -> Result<Answer, String> {
+    fn read(document: &Value) -> Result<Answer, Misread> {
         Answer::read(document.to_string().as_bytes(), "ssh://edge")
     }
 
@@ -269,16 +266,18 @@ mod tests {
         let changed = |change: &dyn Fn(&mut Value)| {
             let mut changed = document();
             change(&mut changed);
-            read(&changed).err().unwrap_or_default()
+            let Err(Misread::Foreign(why)) = read(&changed) else { return String::new() };
+            why
         };
         let no_json = Answer::read(b"Welcome to \x1b[1medge!", "ssh://edge").err().unwrap();
-        assert_eq!(no_json, "it answers something that is no JSON: \"Welcome to [1medge!\"");
+        let said = "it answers something that is no JSON: \"Welcome to [1medge!\"";
+        assert_eq!(no_json, Misread::Noise(said.into()));
         assert!(changed(&|it| it["schema"] = "everleaf.probe/2".into()).contains("everleaf.probe/2"));
         assert!(changed(&|it| it["verdict"] = "ok".into()).contains("contradicts"));
         assert!(changed(&|it| it["verdict"] = "terrible".into()).contains("terrible"));
         assert!(changed(&|it| it["findings"] = json!([])).contains("no finding"));
         assert!(changed(&|it| it["findings"][0]["label"] = "No Label".into()).contains("label"));
         assert!(changed(&|it| it["chain"] = json!([{ "origin": "moon" }])).contains("moon"));
-        assert!(!Answer::read(b"[[[[", "x").err().unwrap().is_empty());
+        assert!(matches!(Answer::read(b"[[[[", "x"), Err(Misread::Noise(_))));
     }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod client;
 mod grid;
 mod page;
+mod relayed;
 mod service;
 mod tally;
 mod targets;
@@ -29,11 +30,22 @@ const AT_ONCE: usize = 2048;
 /// Looks, also when there is nothing to judge: that is an answer of its own.
 pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     let screen = context.screen;
-    let client = client::identity(typed);
-    let identity = client.as_ref().ok().cloned().flatten();
-    let asked = if typed.relayed { targets::relayed() } else { targets::asked(context, typed, identity)? };
+    if !typed.relayed {
+        let client = client::identity(typed);
+        let identity = client.as_ref().ok().cloned().flatten();
+        return look(context, typed, targets::asked(context, typed, identity)?, client.err());
+    }
+    match relayed::ask() {
+        Ok(ask) if !ask.looks().is_empty() => relayed::looks(screen, &ask, &context.resolvers()),
+        Ok(ask) => look(context, typed, relayed::asked(&ask), None),
+        Err(failure) => Tally::new(screen, Form::Json, 0, false).finish(vec![failure]),
+    }
+}
+
+fn look(context: &Context, typed: &Probe, asked: Asked, refused: Option<Refusal>) -> Result<u8, Stop> {
+    let screen = context.screen;
     let Asked { mut looks, mut unusable, resolvers } = asked;
-    if let Err(Refusal::Unusable(failure)) = &client {
+    if let Some(Refusal::Unusable(failure)) = &refused {
         looks.clear();
         unusable = vec![failure.clone()];
     }
@@ -42,12 +54,13 @@ pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
         () if screen.json || typed.relayed => Form::Json,
         () => Form::Page,
     };
-    let vantages = vantages(&typed.via);
-    let named = !typed.via.is_empty();
-    let mut tally = Tally::new(screen, form, looks.len() * vantages.len(), named);
-    if let Err(Refusal::Mismatch(finding)) = client {
-        for (at, look) in looks.iter().enumerate() {
-            tally.unasked(at, &look.query.to_string(), &finding)?;
+    let parts = parts(looks, &typed.via);
+    let count = parts.iter().map(|part| part.places.len()).sum();
+    let named = !typed.via.is_empty() || parts.iter().any(|part| part.from != Vantage::Here);
+    let mut tally = Tally::new(screen, form, count, named);
+    if let Some(Refusal::Mismatch(finding)) = refused {
+        for (at, look) in parts.iter().flat_map(|part| part.places.iter().zip(&part.looks)) {
+            tally.unasked(*at, &look.query.to_string(), &finding)?;
         }
         return tally.finish(unusable);
     }
@@ -55,14 +68,13 @@ pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
         // Those who look from elsewhere ask the resolvers there, unless others were typed.
         let asked = if resolvers.is_empty() { context.resolvers() } else { resolvers.clone() };
         let surveyor = wire::surveyor(&asked)?;
-        let count = vantages.len();
-        let seen = vantages.into_iter().enumerate().map(|(number, vantage)| {
-            let looks = if number + 1 == count { std::mem::take(&mut looks) } else { looks.clone() };
-            let seen = match vantage {
-                Vantage::Here => here(&surveyor, looks),
-                Vantage::Ssh(host) => there(host, looks, &resolvers, typed.via_limit),
+        let seen = parts.into_iter().map(|part| {
+            let seen = match part.from {
+                Vantage::Here => here(&surveyor, part.looks),
+                Vantage::Ssh(host) => there(host, part.looks, &resolvers, typed.via_limit),
             };
-            seen.map(move |(at, seen)| (at * count + number, seen)).boxed_local()
+            let places = part.places;
+            seen.map(move |(at, seen)| (places[at], seen)).boxed_local()
         });
         let mut all = select_all(seen.collect::<Vec<_>>());
         while let Some((at, seen)) = all.next().await {
@@ -76,15 +88,42 @@ pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
     tally.finish(unusable)
 }
 
-/// From where it is looked, each once.
-fn vantages(typed: &[Vantage]) -> Vec<Vantage> {
-    let mut vantages: Vec<Vantage> = Vec::new();
+/// What is looked at from one vantage, and where each look stands among all.
+struct Part {
+    from: Vantage,
+    looks: Vec<Look>,
+    places: Vec<usize>,
+}
+
+/// Everything from each of the vantages that were typed, or from where the configuration says.
+fn parts(looks: Vec<Look>, typed: &[Vantage]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut add = |from: &Vantage, look: Look, place: usize| {
+        let known = parts.iter().position(|part| part.from == *from);
+        let at = known.unwrap_or_else(|| {
+            parts.push(Part { from: from.clone(), looks: Vec::new(), places: Vec::new() });
+            parts.len() - 1
+        });
+        parts[at].looks.push(look);
+        parts[at].places.push(place);
+    };
+    let mut vantages: Vec<&Vantage> = Vec::new();
     for vantage in typed {
-        if !vantages.contains(vantage) {
-            vantages.push(vantage.clone());
+        if !vantages.contains(&vantage) {
+            vantages.push(vantage);
         }
     }
-    if vantages.is_empty() { vec![Vantage::Here] } else { vantages }
+    for (at, look) in looks.into_iter().enumerate() {
+        if vantages.is_empty() {
+            let from = look.from.clone();
+            add(&from, look, at);
+            continue;
+        }
+        for (number, vantage) in vantages.iter().enumerate() {
+            add(vantage, look.clone(), at * vantages.len() + number);
+        }
+    }
+    parts
 }
 
 /// All targets from this machine, as they are done.

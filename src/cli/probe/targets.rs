@@ -8,9 +8,8 @@ use crate::cli::stores::stores;
 use crate::config::spec::{Certificate, Endpoint, Expect, NodeKind, Roots, Spec, StartTls, Target as Configured};
 use crate::probe::chain::Store;
 use crate::probe::files::{Identity, Service, Source};
-use crate::probe::relay;
 use crate::probe::target::{Place, Query, Target, Via};
-use crate::types::{Class, Failure, Identifier, KeyId, Printable};
+use crate::types::{Class, Failure, Identifier, KeyId, Printable, Vantage};
 use crate::wire;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -41,6 +40,8 @@ pub(super) struct Look {
     pub(super) query: Query,
     /// What it is held against.
     pub(super) against: Against,
+    /// From where the configuration wants it looked at.
+    pub(super) from: Vantage,
 }
 
 /// Files that what is served is held against.
@@ -52,24 +53,6 @@ pub(super) enum Against {
     Typed(Rc<Service>),
     /// Those of the configuration, which not everybody who may look at endpoints may read.
     Configured(Rc<Service>),
-}
-
-/// What another everleaf asks on standard input.
-pub(super) fn relayed() -> Asked {
-    let read = || {
-        let mut text = Vec::new();
-        let most = relay::MOST_ASKED as u64;
-        std::io::stdin().take(most + 1).read_to_end(&mut text).map_err(|error| {
-            Failure::new(Class::Retry, "probe:asked", "standard input", format!("it cannot be read: {error}"))
-        })?;
-        let ask = relay::Ask::read(&text)?;
-        let looks = ask.queries(&wire::host())?.into_iter().map(|query| Look { query, against: Against::Nothing });
-        Ok((looks.collect(), ask.resolvers))
-    };
-    match read() {
-        Ok((looks, resolvers)) => Asked { looks, unusable: Vec::new(), resolvers },
-        Err(failure) => Asked { looks: Vec::new(), unusable: vec![failure], resolvers: Vec::new() },
-    }
 }
 
 /// Everything that was asked for.
@@ -137,7 +120,8 @@ impl Common {
             client: self.client.clone(),
             vantage: self.vantage.clone(),
         };
-        names.into_iter().map(|name| Look { query: query(name), against: self.against.clone() }).collect()
+        let look = |name| Look { query: query(name), against: self.against.clone(), from: Vantage::Here };
+        names.into_iter().map(look).collect()
     }
 }
 
@@ -178,7 +162,7 @@ fn read(text: &str, path: &Path, typed: &Probe, common: &Common, asked: &mut Ask
     }
 }
 
-/// The endpoints of each certificate that ask for the same name in the same way: one fleet.
+/// The endpoints of each certificate that ask for the same name in the same way from the same place: one fleet.
 fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
     for certificate in spec.certificates.values() {
         let stores = match trusted(spec, certificate, typed, common) {
@@ -188,11 +172,14 @@ fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
                 continue;
             }
         };
-        let mut fleets: BTreeMap<(&Identifier, StartTls, Expect), Vec<&Endpoint>> = BTreeMap::new();
+        let mut fleets: BTreeMap<(&Identifier, StartTls, Expect, &Vantage), Vec<&Endpoint>> = BTreeMap::new();
         for endpoint in &certificate.endpoints {
-            fleets.entry((&endpoint.sni, endpoint.starttls, endpoint.expect)).or_default().push(endpoint);
+            fleets
+                .entry((&endpoint.sni, endpoint.starttls, endpoint.expect, &endpoint.from))
+                .or_default()
+                .push(endpoint);
         }
-        for ((name, starttls, _), endpoints) in fleets {
+        for ((name, starttls, _, from), endpoints) in fleets {
             let against = published(spec, certificate, &endpoints);
             let connect: Vec<Via> = endpoints.into_iter().filter_map(via).collect();
             let query = Query {
@@ -212,7 +199,7 @@ fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
                 client: common.client.clone(),
                 vantage: common.vantage.clone(),
             };
-            asked.looks.push(Look { query, against });
+            asked.looks.push(Look { query, against, from: from.clone() });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use crate::hook::{Errand, Said};
-use crate::probe::relay::{Ask, COMMAND};
+use crate::probe::relay::{Ask, COMMAND, Misread, last, understood};
 use crate::probe::target::Query;
 use crate::types::{Class, Failure, SshHost};
 use std::net::SocketAddr;
@@ -15,8 +15,6 @@ const LIMIT_EACH: Duration = Duration::from_millis(100);
 const MOST: usize = 4 << 20;
 const MOST_EACH: usize = 64 << 10;
 const MOST_OF_ALL: usize = 64 << 20;
-/// What a command exits with that does not understand its arguments.
-const USAGE: i32 = 64;
 /// The highest exit code of a probe that did its work.
 const UNKNOWN: i32 = 3;
 
@@ -40,6 +38,11 @@ async fn send(
     resolvers: &[SocketAddr],
     limit: Option<Duration>,
 ) -> Result<Said, Failure> {
+    if queries.iter().any(|query| query.client.is_some()) {
+        let why = "a client certificate is to be given, and its key does not travel";
+        return Err(Failure::new(Class::Operator, "vantage:key", host.to_string(), why)
+            .advise("probe without --cert, or on that machine"));
+    }
     let further = queries.len().saturating_sub(1);
     let usual = || LIMIT + LIMIT_EACH * u32::try_from(further).unwrap_or(u32::MAX);
     let errand = Errand {
@@ -58,28 +61,16 @@ async fn send(
 /// The answers in the order of the questions, which is the order they come in; what is left out is said why on standard error.
 fn sorted(host: &SshHost, queries: &[Query], said: &Said) -> Result<Vec<Result<Answer, Failure>>, Failure> {
     let place = host.to_string();
-    let last = said.last.last().map(|line| line.as_str().trim_start_matches("everleaf: "));
-    if said.code == USAGE {
-        let message = format!(
-            "the everleaf there is older than this one and cannot be asked by it ({})",
-            last.unwrap_or("it says nothing")
-        );
-        let failure = Failure::new(Class::Operator, "vantage:old", &place, message);
-        return Err(failure.advise(format!("install everleaf {} there", env!("CARGO_PKG_VERSION"))));
-    }
+    understood(said, &place)?;
+    let last = last(said);
     let mut answers: Vec<Option<Answer>> = queries.iter().map(|_| None).collect();
     let mut from = 0;
     for line in said.stdout.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-        let answer = Answer::read(line, &place).map_err(|why| {
-            Failure::new(Class::Operator, "vantage:answer", &place, why).advise(
-                "nothing but everleaf may print to standard output at a login without a terminal; and both machines need the same everleaf",
-            )
-        })?;
+        let answer = Answer::read(line, &place).map_err(|why| why.failure(&place))?;
         let meant = (from..queries.len()).find(|at| queries[*at].to_string() == answer.target());
         let Some(at) = meant else {
-            let message = format!("it answers for {}, which nobody asked for", answer.target());
-            return Err(Failure::new(Class::Operator, "vantage:answer", &place, message)
-                .advise("let both machines have the same everleaf"));
+            let why = format!("it answers for {}, which nobody asked for", answer.target());
+            return Err(Misread::Foreign(why).failure(&place));
         };
         answers[at] = Some(answer);
         from = at + 1;

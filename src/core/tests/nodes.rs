@@ -104,3 +104,44 @@ fn behind_a_balancer_lagging_and_confirming_do_not_chase_each_other() {
     story.decides();
     assert!(story.facts.ledger.live.is_some());
 }
+
+fn blind() -> Shown {
+    Shown::NotLooked { failure: Failure::new(Class::Retry, "ssh:unreachable", "ssh://far", "connection refused") }
+}
+
+#[test]
+fn where_nobody_could_look_nothing_is_reloaded_and_people_are_told_why() {
+    let mut story = Story::begins();
+    let first = story.issues(1);
+    for number in [1, 2] {
+        story.deploys(number);
+        story.reloads(number);
+    }
+    story.shows(2, Shown::Wanted);
+    story.later(61);
+    story.shows(1, blind());
+    story.lies_there(1, first);
+    story.decides();
+    assert!(story.facts.ledger.live.is_none(), "nothing is live that was not seen");
+    assert!(!names(&story.does()).iter().any(|it| matches!(*it, "reload" | "deploy")), "{:?}", story.does());
+    let told = story.facts.ledger.nodes[&node(1)].serve.last.clone().expect("trouble");
+    assert_eq!(told.code, "ssh:unreachable");
+    assert!(told.message.as_str().starts_with("cannot tell yet what is served there: ssh://far: "), "{told}");
+    story.shows(1, Shown::Wanted);
+    story.decides();
+    assert!(story.facts.ledger.live.is_some(), "once it was seen it is live");
+}
+
+#[test]
+fn what_is_live_stays_live_while_its_vantage_is_away() {
+    let mut story = Story::live();
+    story.later(7 * HOUR);
+    story.shows(1, blind());
+    story.decides();
+    assert!(story.facts.ledger.nodes[&node(1)].lagging.is_none());
+    assert!(
+        !names(&story.does()).iter().any(|it| matches!(*it, "reload" | "deploy" | "inspect")),
+        "{:?}",
+        story.does()
+    );
+}
