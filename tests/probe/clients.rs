@@ -1,7 +1,7 @@
 //! Servers that ask for client certificates, without one and with all kinds: the exact labels, and curl, who must get in where the
 //! probe says that it would.
 
-use super::rig::{HaProxy, Nginx, SServer, require, scratch};
+use super::rig::{Apache, HaProxy, Nginx, SServer, require, scratch};
 use super::support::{Ca, Leaf, live};
 use super::{asking, somewhere};
 use everleaf::probe::files::Identity;
@@ -276,4 +276,50 @@ fn openssl_and_haproxy_refuse_with_alerts() {
         cases.push(("-verify", may.address(), Some(what), well(labels, &[ClientCertOptional])));
     }
     lab.hold(&cases);
+}
+
+#[test]
+fn a_server_that_asks_only_when_it_has_read_the_request_is_named() {
+    use Label::*;
+    let lab = Lab::new();
+    let [early, optional, old, both, lax, plain, suites] = [(); 7].map(|()| somewhere());
+    let vhost = |address, more: &str| {
+        let more = format!("SSLCACertificateFile {}\n{more}", lab.file("clients.pem"));
+        Apache::tls(address, &lab.path("site.pem"), &lab.path("site.key"), &more)
+    };
+    let here = |word: &str| format!("<Location />\n{word}\n</Location>");
+    let both_versions = "SSLProtocol -all +TLSv1.2 +TLSv1.3\n";
+    let _apache = Apache::start(
+        &[
+            vhost(early, "SSLVerifyClient require\nSSLVerifyDepth 3"),
+            vhost(optional, "SSLVerifyClient optional\nSSLVerifyDepth 3"),
+            vhost(old, &format!("SSLProtocol -all +TLSv1.2\n{}", here("SSLVerifyClient require\nSSLVerifyDepth 3"))),
+            vhost(both, &format!("{both_versions}{}", here("SSLVerifyClient require\nSSLVerifyDepth 3"))),
+            vhost(lax, &format!("{both_versions}{}", here("SSLVerifyClient optional"))),
+            vhost(plain, both_versions),
+            // Another handshake for another cipher suite, which TLS 1.3 shows.
+            vhost(suites, &format!("{both_versions}{}", here("SSLCipherSuite ECDHE-ECDSA-AES256-GCM-SHA384"))),
+        ]
+        .concat(),
+        early,
+    );
+    let cases = [
+        ("require", early, None, vec![ClientCertRequired]),
+        ("require", early, Some("good"), OK.to_vec()),
+        ("require", early, Some("expired"), vec![ClientCertExpired]),
+        ("require", early, Some("foreign"), vec![ClientCertUntrusted]),
+        ("optional", optional, None, vec![ClientCertOptional, Ok]),
+        ("optional", optional, Some("good"), vec![ClientCertOptional, Ok]),
+        ("require late, TLS 1.2", old, None, vec![ClientCertReactive]),
+        ("require late", both, None, vec![ClientCertReactive]),
+        ("nothing", plain, None, OK.to_vec()),
+        ("another suite", suites, None, OK.to_vec()),
+    ];
+    lab.hold(&cases);
+    // curl takes part in what comes late, which not every client does.
+    for (address, client) in [(both, Some("good")), (lax, None)] {
+        let found = lab.found(address, client);
+        assert!(matches!(&found[..], [Finding { label: ClientCertReactive, .. }]), "{client:?}: {found:#?}");
+        assert!(lab.curl(address, client, Some("1.2")) && lab.curl(address, client, None), "{client:?}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What terminates TLS: nginx, HAProxy, `openssl s_server`.
+//! What terminates TLS: nginx, HAProxy, Apache, `openssl s_server`.
 
 use super::process::{Daemon, require, run, scratch, wait_until};
 use nix::sys::signal::Signal;
@@ -155,6 +155,45 @@ impl HaProxy {
     /// Ends it.
     pub(crate) fn stop(&mut self) {
         self.daemon.stop();
+    }
+}
+
+/// An Apache of its own.
+pub(crate) struct Apache {
+    _daemon: Daemon,
+    _dir: tempfile::TempDir,
+}
+
+impl Apache {
+    /// Starts Apache with `hosts`, which listen where they say; `ready` is one of their listeners.
+    pub(crate) fn start(hosts: &str, ready: SocketAddr) -> Self {
+        let dir = scratch("apache");
+        let here = dir.path().display();
+        let modules = ["mpm_event", "authz_core", "socache_shmcb", "status", "ssl"]
+            .map(|it| format!("LoadModule {it}_module /usr/lib/apache2/modules/mod_{it}.so\n"));
+        // It does not serve as root.
+        let text = format!(
+            "ServerRoot {here}\nDefaultRuntimeDir {here}\nPidFile {here}/pid\nServerName a.test\nUser nobody\nGroup nogroup\n\
+             {}ErrorLog /dev/stderr\nSSLSessionCache shmcb:{here}/cache(512000)\n{hosts}\n",
+            modules.concat()
+        );
+        let config = dir.path().join("apache.conf");
+        fs::write(&config, text).expect("a file");
+        let mut command = Command::new(require("apache2"));
+        command.arg("-DFOREGROUND").arg("-f").arg(&config);
+        let mut daemon = Daemon::spawn("apache2", &command, dir.path());
+        daemon.await_port(ready);
+        Self { _daemon: daemon, _dir: dir }
+    }
+
+    /// A virtual host that terminates TLS at `address` with these files, and answers 200; `more` goes into it.
+    pub(crate) fn tls(address: SocketAddr, fullchain: &Path, key: &Path, more: &str) -> String {
+        format!(
+            "Listen {address}\n<VirtualHost {address}>\nSSLEngine on\nSSLCertificateFile {}\nSSLCertificateKeyFile {}\n\
+             <Location />\nSetHandler server-status\n</Location>\n{more}\n</VirtualHost>\n",
+            fullchain.display(),
+            key.display()
+        )
     }
 }
 

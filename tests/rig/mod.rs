@@ -18,7 +18,7 @@ mod sshd;
 pub(crate) mod strace;
 
 pub(crate) use bind::{Bind, BindOptions};
-pub(crate) use edges::{HaProxy, Nginx, SServer, run_command};
+pub(crate) use edges::{Apache, HaProxy, Nginx, SServer, run_command};
 pub(crate) use faulty::{Answer, Asked, Fault, FaultyCa, Kind, Line, Times};
 pub(crate) use http::{Reply, get, post, request};
 pub(crate) use pebble::{Challtestsrv, Pebble, PebbleOptions, Validation};

@@ -7,7 +7,7 @@ pub use given::{Attempt, Given, Refused};
 use super::{Case, View};
 use crate::probe::alert;
 use crate::probe::finding::Finding;
-use crate::probe::handshake::Handshake;
+use crate::probe::handshake::{Handshake, TLS_1_3};
 use crate::probe::label::Label;
 use crate::probe::survey::Sight;
 use crate::probe::survey::http::{Mute, Spoken};
@@ -108,15 +108,12 @@ fn late(sight: &Sight) -> Option<Finding> {
     if !sight.renegotiates {
         return None;
     }
-    let newer = sight.telling().version.filter(|version| *version != "TLS 1.2");
-    let newer = newer.zip(sight.http.as_ref()).map(|(version, http)| match http {
-        Ok(spoken) => format!("; in {version} HEAD {} is answered {}", spoken.first.path, spoken.first.head.status),
-        Err(mute) => format!("; in {version} {mute}"),
+    let newer = sight.http.as_ref().filter(|_| sight.telling().version == Some(TLS_1_3));
+    let newer = newer.map_or_else(String::new, |http| match http {
+        Ok(spoken) => format!("; in TLS 1.3 HEAD {} is answered {}", spoken.first.path, spoken.first.head.status),
+        Err(mute) => format!("; in TLS 1.3 the request fails: {mute}"),
     });
-    let seen = format!(
-        "in TLS 1.2 the server wants another handshake (HelloRequest) when it has read HEAD /{}",
-        newer.unwrap_or_default()
-    );
+    let seen = format!("in TLS 1.2 the server answers the request with HelloRequest, to ask for a certificate{newer}");
     Some(Finding::new(Label::ClientCertReactive, seen))
 }
 

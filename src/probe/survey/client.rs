@@ -1,18 +1,26 @@
 //! The looks at what a server wants of clients, and at what it makes of a certificate that it is given.
 
 use super::Surveyor;
-use super::http::{Mute, Question, Spoken, ask, request};
+use super::http::{Mute, Question, Spoken, request};
 use super::sight::Sight;
 use crate::probe::checks::denies;
-use crate::probe::handshake::{Handshake, Offer, TLS_1_2};
+use crate::probe::dial::Tap;
+use crate::probe::handshake::{Handshake, Offer, TLS_1_2, TLS_1_3};
+use crate::probe::label::Trouble;
 use crate::probe::target::Query;
-use futures_util::future::{join, join3};
-use std::cell::Cell;
+use futures_util::future::{join, join3, select};
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
+use tokio_rustls::client::TlsStream;
 
 /// A path that no server has: what is answered here is answered everywhere.
 const NOWHERE: &str = "/.well-known/everleaf-check";
+
+/// How often it is looked whether a server wants another handshake.
+const TICK: Duration = Duration::from_millis(20);
 
 /// What one version's handshake and request came to, with the client's certificate.
 #[derive(Debug, Clone)]
@@ -25,20 +33,43 @@ pub struct Tried {
     pub http: Option<Result<Spoken, Mute>>,
 }
 
+/// Watches connections for servers that want another handshake.
+#[derive(Default)]
+pub(super) struct Again(RefCell<Vec<Rc<Cell<bool>>>>);
+
+impl Again {
+    /// Watches one more.
+    pub(super) fn watch(&self, opened: Result<TlsStream<Tap>, Trouble>) -> Result<TlsStream<Tap>, Trouble> {
+        if let Ok(stream) = &opened {
+            self.0.borrow_mut().push(stream.get_ref().0.records.again());
+        }
+        opened
+    }
+
+    /// Whether one of them did.
+    pub(super) fn seen(&self) -> bool {
+        self.0.borrow().iter().any(|again| again.get())
+    }
+}
+
 impl Surveyor {
     /// Whether the server wants another handshake in TLS 1.2 once it knows what is asked for.
     async fn renegotiates(&self, query: &Query, address: SocketAddr, offer: &Offer) -> bool {
-        let again: Rc<Cell<Option<Rc<Cell<bool>>>>> = Rc::default();
+        let again = Again::default();
         let offer = Offer { old: true, ..offer.clone() };
         let _socket = self.open.acquire().await;
-        let open = async || {
-            let stream = self.client.open(address, &offer).await?;
-            again.set(Some(stream.get_ref().0.records.again()));
-            Ok(stream)
-        };
+        let open = async || again.watch(self.client.open(address, &offer).await);
         // Some servers know no HEAD, and are silent.
-        let _answer = request(&open, &Question::https(&query.name, address.port()), "GET", "/").await;
-        again.take().is_some_and(|again| again.get())
+        let question = Question::https(&query.name, address.port());
+        let answer = request(&open, &question, "GET", "/");
+        // It waits for our part of the other handshake, which will not come.
+        let wanted = async {
+            while !again.seen() {
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        let _either = select(pin!(answer), pin!(wanted)).await;
+        again.seen()
     }
 
     /// What it wants of clients that the first looks did not show: whether it asks for a certificate later; whether a refusal that may be
@@ -46,10 +77,11 @@ impl Surveyor {
     /// asks.
     pub(super) async fn clients(&self, sight: &mut Sight, query: &Query, offer: &Offer) {
         let address = sight.address;
-        // Whoever answered nothing in HTTP speaks something else.
-        let speaks = !matches!(&sight.http, None | Some(Err(Mute::Unopened(_) | Mute::Silent | Mute::NotHttp(_))));
-        let again = async { speaks && self.renegotiates(query, address, offer).await };
         let denied = matches!(&sight.http, Some(Ok(spoken)) if denies(spoken.first.head.status));
+        // In TLS 1.3 a client that cannot be asked later is refused; in TLS 1.2 it is asked.
+        let newer = sight.main.version == Some(TLS_1_3);
+        let odd = newer && (denied || matches!(&sight.http, Some(Err(Mute::Alert(_) | Mute::Broken(_)))));
+        let again = async { odd && self.renegotiates(query, address, offer).await };
         let asked = |shake: &Handshake| shake.client_certificate_asked;
         let asks = asked(sight.telling()) || sight.old.as_ref().is_some_and(asked);
         let control = async { if asks && denied { self.control(query, address, offer).await } else { None } };
@@ -58,7 +90,8 @@ impl Surveyor {
         let missed =
             async { if asks && !asked(&sight.main) { self.given(query, address, &offer).await } else { Vec::new() } };
         let (renegotiates, elsewhere, missed) = Box::pin(join3(again, control, missed)).await;
-        (sight.renegotiates, sight.elsewhere) = (renegotiates, elsewhere);
+        sight.renegotiates |= renegotiates;
+        sight.elsewhere = elsewhere;
         sight.given.extend(missed);
     }
 
@@ -84,12 +117,7 @@ impl Surveyor {
         let offer = Offer { old, ..offer.clone() };
         let shake = self.shake(address, &offer).await;
         let version = shake.version?;
-        let mut http = None;
-        if offer.web && shake.end.is_ok() {
-            let _socket = self.open.acquire().await;
-            let open = async || self.client.open(address, &offer).await;
-            http = Some(ask(open, &Question::https(&query.name, address.port()), &*self.clock).await);
-        }
+        let http = Box::pin(self.secure(query, address, &offer, &shake, &Again::default())).await;
         Some(Tried { version, shake, http })
     }
 }

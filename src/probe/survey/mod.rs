@@ -22,6 +22,7 @@ use crate::net::dns::{Resolver, routed};
 use crate::pki::Certificate;
 use crate::ports::Clock;
 use crate::types::{Failure, Identifier, KeyFamily, NodeName, Timestamp};
+use client::Again;
 use futures_util::future::{OptionFuture, join, join_all, join3, join5};
 use rustls::pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
@@ -173,11 +174,13 @@ impl Surveyor {
             return sight;
         }
         let main = sight.main.clone();
-        let said = join(self.secure(query, address, &offer, &main), self.plain(query, address, &offer));
+        let again = Again::default();
+        let said = join(self.secure(query, address, &offer, &main, &again), self.plain(query, address, &offer));
         let asked = main.client_certificate_asked;
         let given = async { if asked { self.given(query, address, &offer).await } else { Vec::new() } };
         let looks = join3(Box::pin(said), Box::pin(given), Box::pin(self.deepen(&mut sight, query, &offer)));
         ((sight.http, sight.plain), sight.given, ()) = looks.await;
+        sight.renegotiates = again.seen();
         let old = sight.old.as_ref().and_then(|old| old.end.as_ref().err());
         if old.is_some_and(|trouble| trouble.label != Label::ProtocolTooOld && offered::is_open(trouble)) {
             sight.tls12 = Some(Box::pin(self.hello(query, address, sni, hello::Offer::Tls12)).await);

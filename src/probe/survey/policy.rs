@@ -1,6 +1,7 @@
 //! The looks at what an address says in HTTP.
 
 use super::Surveyor;
+use super::client::Again;
 use super::http::{Mute, Question, Spoken, ask, multiplexed};
 use crate::probe::dial;
 use crate::probe::handshake::{Handshake, Offer};
@@ -12,13 +13,14 @@ use std::net::SocketAddr;
 const WEB: (u16, u16) = (443, 80);
 
 impl Surveyor {
-    /// What is answered over TLS; nothing where this is no place for HTTP.
+    /// What is answered over TLS; nothing where this is no place for HTTP. `again` hears whether another handshake is wanted.
     pub(super) async fn secure(
         &self,
         query: &Query,
         address: SocketAddr,
         offer: &Offer,
         main: &Handshake,
+        again: &Again,
     ) -> Option<Result<Spoken, Mute>> {
         if !offer.web {
             return None;
@@ -28,7 +30,7 @@ impl Surveyor {
         }
         // Never closed: an error cannot come. Waited for outside of the exchange's own limit.
         let _socket = self.open.acquire().await;
-        let open = async || self.client.open(address, offer).await;
+        let open = async || again.watch(self.client.open(address, offer).await);
         let question = Question::https(&query.name, address.port());
         let spoken = ask(open, &question, &*self.clock).await;
         let here = match &query.name {
