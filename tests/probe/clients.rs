@@ -1,18 +1,23 @@
 //! Servers that ask for client certificates, without one and with all kinds: the exact labels, and curl, who must get in where the
 //! probe says that it would.
 
-use super::rig::{Apache, HaProxy, Nginx, SServer, require, scratch};
-use super::support::{Ca, Leaf, live};
+use super::rig::{Apache, Daemon, HaProxy, Nginx, SServer, free_port, require, run, scratch};
+use super::support::{Ca, Leaf, listen, live};
 use super::{asking, somewhere};
 use everleaf::probe::files::Identity;
 use everleaf::probe::{Finding, Label};
+use nix::sched::{CloneFlags, unshare};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::server::WebPkiClientVerifier;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Looks at once. Some servers do not speak HTTP, and are waited for.
 const AT_ONCE: usize = 6;
@@ -239,11 +244,20 @@ fn openssl_and_haproxy_refuse_with_alerts() {
     };
     let must = ["-tls1_2", "-tls1_3"].map(|version| start(&["-Verify", "3", version]));
     let may = start(&["-verify", "3"]);
-    let proxy = somewhere();
-    let sections = format!(
-        "frontend web\n    bind {proxy} ssl crt {} ca-file {ca} verify required alpn h2,http/1.1\n    http-request return status 200",
-        lab.file("site.both")
-    );
+    let [proxy, lax] = [(); 2].map(|()| somewhere());
+    // The other lets everybody in, and its rules do not.
+    let frontend = |address: SocketAddr, verify: &str, rule: &str| {
+        let site = lab.file("site.both");
+        format!(
+            "frontend {}\n    bind {address} ssl crt {site} ca-file {ca} verify {verify} alpn h2,http/1.1\n    {rule}\n    \
+             http-request return status 200\n",
+            address.port()
+        )
+    };
+    let rule = "http-request deny unless { ssl_c_used } { ssl_c_verify 0 }";
+    let sections =
+        [frontend(proxy, "required", ""), frontend(lax, "optional crt-ignore-err all ca-ignore-err all", rule)]
+            .concat();
     let _haproxy = HaProxy::start("", &sections, proxy);
     let [old, new] = must.each_ref().map(SServer::address);
     let mut cases = vec![("-verify", may.address(), None, vec![ClientCertOptional, Ok])];
@@ -271,6 +285,12 @@ fn openssl_and_haproxy_refuse_with_alerts() {
         let telling = |what: &str| server == "HAProxy" || ["good", "foreign", "expired", "server only"].contains(&what);
         let told = refused.into_iter().filter(|(what, _)| telling(what));
         cases.extend(told.map(|(what, labels)| (server, address, Some(what), well(labels, more))));
+    }
+    cases.push(("HAProxy's rule", lax, None, vec![ClientCertRequired]));
+    for (what, labels) in refused {
+        // That the CA has the right name and another key cannot be told from an application that knows no alice.
+        let labels = if what == "of the same name" { &[HttpError] } else { labels };
+        cases.push(("HAProxy's rule", lax, Some(what), well(labels, &[])));
     }
     for (what, labels) in [("good", &[][..]), ("foreign", &[ClientCertUntrusted])] {
         cases.push(("-verify", may.address(), Some(what), well(labels, &[ClientCertOptional])));
@@ -322,4 +342,75 @@ fn a_server_that_asks_only_when_it_has_read_the_request_is_named() {
         assert!(matches!(&found[..], [Finding { label: ClientCertReactive, .. }]), "{client:?}: {found:#?}");
         assert!(lab.curl(address, client, Some("1.2")) && lab.curl(address, client, None), "{client:?}");
     }
+}
+
+/// A server that verifies with webpki and answers 200; it names the issuers it takes where `hints` says so.
+fn rustls_server(lab: &Lab, hints: bool) -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(lab.path("clients.pem")).unwrap()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let verifier = if hints { verifier } else { verifier.clear_root_hint_subjects() };
+    let chain = CertificateDer::pem_file_iter(lab.path("site.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(lab.path("site.key")).unwrap();
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_client_cert_verifier(verifier.build().unwrap());
+    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+    listen(somewhere(), move |_, stream| {
+        let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, stream);
+        if stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            let _ = stream.flush();
+        }
+    })
+}
+
+#[test]
+fn whoever_verifies_otherwise_is_understood() {
+    use Label::*;
+    let lab = Lab::new();
+    let (hinting, mute) = (rustls_server(&lab, true), rustls_server(&lab, false));
+    let mut cases = vec![("rustls", hinting, None, vec![ClientCertRequired])];
+    let told: [(&str, &[Label]); 6] = [
+        ("good", OK),
+        ("bare", &[ClientCertUntrusted]),
+        ("foreign", &[ClientCertUntrusted]),
+        ("expired", &[ClientCertExpired]),
+        ("early", &[NotYetValid]),
+        ("server only", &[ClientCertWrongUsage]),
+    ];
+    for (what, labels) in told {
+        cases.push(("rustls", hinting, Some(what), labels.to_vec()));
+        cases.push(("rustls without names", mute, Some(what), labels.to_vec()));
+    }
+    lab.hold(&cases);
+}
+
+/// `gnutls-serv` listens on every interface there is: it gets a network of its own, in which there is only loopback.
+#[test]
+fn gnutls_refuses_with_alerts_of_its_own() {
+    use Label::*;
+    unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: these tests run as root");
+    run(Command::new(require("ip")).args(["link", "set", "lo", "up"]), None);
+    let lab = Lab::new();
+    let start = |more: &str| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let mut command = Command::new(require("gnutls-serv"));
+        command.args(["--http", "--quiet", more, "--verify-client-cert"]);
+        command.arg(format!("--port={}", address.port())).arg("--x509cafile").arg(lab.path("clients.pem"));
+        command.arg("--x509certfile").arg(lab.path("site.pem")).arg("--x509keyfile").arg(lab.path("site.key"));
+        let mut server = Daemon::spawn("gnutls-serv", &command, lab.dir.path());
+        server.await_port(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())));
+        (address, server)
+    };
+    let (must, _must) = start("--require-client-cert");
+    lab.hold(&[
+        ("gnutls-serv", must, None, vec![ClientCertRequired]),
+        ("gnutls-serv", must, Some("good"), OK.to_vec()),
+        ("gnutls-serv", must, Some("foreign"), vec![ClientCertUntrusted]),
+        ("gnutls-serv", must, Some("expired"), vec![ClientCertExpired]),
+        // It does not look at usages.
+        ("gnutls-serv", must, Some("server only"), OK.to_vec()),
+    ]);
 }
