@@ -1,9 +1,10 @@
 //! `nodes:`
 
+use super::problem::At;
 use super::read::{Fields, Reader};
-use super::spec::{Node as Machine, NodeKind, Paths, Reload};
+use super::spec::{Hook, Node as Machine, NodeKind, Paths, Reload, Ssh};
 use super::yaml::{Node, Value, shortened};
-use crate::types::NodeName;
+use crate::types::{NodeName, SshHost};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +12,13 @@ use std::time::Duration;
 const SIGNALS: [&str; 4] = ["HUP", "USR1", "USR2", "WINCH"];
 const RELOAD_FORMS: &str =
     "write none, hook, { systemd: UNIT }, { signal: HUP, pid_file: FILE } or { exec: [PROGRAM, …] }";
+
+/// What is written of a node that ssh reaches.
+struct SshFields<'a> {
+    host: Option<&'a Node>,
+    config: Option<&'a Node>,
+    sudo: Option<&'a Node>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -34,35 +42,40 @@ impl Reader<'_> {
     pub(super) fn node(&self, name: NodeName, node: &Node, live: &Path, hook_time: Duration) -> Option<Machine> {
         let mut fields = Fields::open(self, node, "a node, a mapping,")?;
         let hook = fields.take("hook");
+        let ssh = SshFields { host: fields.take("host"), config: fields.take("ssh_config"), sudo: fields.take("sudo") };
         let kind = match fields.take("type") {
             Some(node) => self
                 .word(node, &[("local", Kind::Local), ("exec", Kind::Exec), ("ssh", Kind::Ssh)])
                 .map(|kind| (kind, node.at)),
-            None => Some((if hook.is_some() { Kind::Exec } else { Kind::Local }, fields.at)),
+            None if hook.is_some() => Some((Kind::Exec, fields.at)),
+            None => Some((if ssh.host.is_some() { Kind::Ssh } else { Kind::Local }, fields.at)),
         };
         let live = fields.take("live").and_then(|node| self.path(node)).unwrap_or_else(|| live.to_owned());
         let check = fields.take("check").and_then(|node| self.hook(node, hook_time));
-        let remote = kind.is_some_and(|(kind, _)| kind != Kind::Local);
+        let by_hook = kind.is_some_and(|(kind, _)| kind == Kind::Exec);
         let reload = match fields.take("reload") {
-            Some(node) => self.reload(node, hook_time, remote),
-            None if remote => Some(Reload::Hook),
+            Some(node) => self.reload(node, hook_time, by_hook),
+            None if by_hook => Some(Reload::Hook),
             None => Some(Reload::None),
         };
         let carrier = hook.and_then(|node| self.hook(node, hook_time));
         let at = fields.at;
         fields.close(self);
-        let (kind, kind_at) = kind?;
+        let (kind, _) = kind?;
+        if kind != Kind::Ssh {
+            self.only_for_ssh(&ssh)?;
+        }
         let kind = match (kind, hook) {
             (Kind::Local, None) => NodeKind::Local,
-            (Kind::Local, Some(hook)) => {
+            (Kind::Local | Kind::Ssh, Some(hook)) => {
                 self.error(
                     hook.at,
-                    "a local node needs no hook to carry files to it",
+                    "only a node of type exec has a hook that carries files to it",
                     "write type: exec, or take the hook out",
                 );
                 return None;
             }
-            (Kind::Exec, _) if name == NodeName::local() => {
+            (Kind::Exec | Kind::Ssh, _) if name == NodeName::local() => {
                 self.error(at, "the node `local` is this machine and cannot be another", "give the node another name");
                 return None;
             }
@@ -71,27 +84,74 @@ impl Reader<'_> {
                 self.error(
                     at,
                     "`hook` is missing: it carries the files to the node",
-                    "such as hook: [/usr/share/everleaf/hooks/deploy-ssh, edge1.example.com]",
+                    "such as hook: [/usr/local/bin/carry-to, edge1.example.com]; or write type: ssh",
                 );
                 return None;
             }
-            (Kind::Ssh, _) => {
-                let help = "write type: exec and hook: [/usr/share/everleaf/hooks/deploy-ssh, HOST], which uses this machine's ssh";
-                self.error(kind_at, "everleaf has no node type ssh of its own", help);
-                return None;
-            }
+            (Kind::Ssh, None) => NodeKind::Ssh(self.ssh(&name, &ssh)?),
         };
+        if matches!(kind, NodeKind::Ssh(_)) {
+            self.runs_elsewhere(at, check.as_ref(), reload.as_ref())?;
+        }
         Some(Machine { name, kind, live, check, reload: reload? })
     }
 
-    fn reload(&self, node: &Node, hook_time: Duration, remote: bool) -> Option<Reload> {
+    /// How a machine is reached; by its node's name where nothing is said.
+    fn ssh(&self, name: &NodeName, fields: &SshFields<'_>) -> Option<Ssh> {
+        let host = match fields.host {
+            None => Some(format!("ssh://{name}").parse().ok()?),
+            Some(node) => self.text(node, "a host, as ssh knows it").and_then(|text| {
+                let whole = if text.starts_with("ssh://") { text.to_owned() } else { format!("ssh://{text}") };
+                let told = |_| {
+                    let help = "write HOST, USER@HOST, ssh://USER@HOST:PORT, or a name of ssh_config";
+                    self.error(node.at, format!("`{}` is no host for ssh", shortened(text)), help);
+                };
+                whole.parse::<SshHost>().map_err(told).ok()
+            }),
+        };
+        let config = fields.config.map(|node| self.path(node));
+        let sudo = fields.sudo.map(|node| self.flag(node));
+        Some(Ssh {
+            host: host?,
+            config: config.map_or(Some(None), |it| it.map(Some))?,
+            sudo: sudo.map_or(Some(false), |it| it)?,
+        })
+    }
+
+    fn only_for_ssh(&self, fields: &SshFields<'_>) -> Option<()> {
+        let named = [("host", fields.host), ("ssh_config", fields.config), ("sudo", fields.sudo)];
+        let stray = named.iter().find_map(|(key, node)| node.map(|node| (key, node)));
+        stray.is_none().then_some(()).or_else(|| {
+            let (key, node) = stray?;
+            self.error(node.at, format!("`{key}` goes with type: ssh"), "write type: ssh, or take it out");
+            None
+        })
+    }
+
+    /// What a command on another machine cannot be.
+    fn runs_elsewhere(&self, at: At, check: Option<&Hook>, reload: Option<&Reload>) -> Option<()> {
+        let commands = check.into_iter().chain(reload.and_then(|reload| match reload {
+            Reload::Exec(hook) => Some(hook),
+            _ => None,
+        }));
+        for hook in commands {
+            if hook.unit.is_some() || hook.certbot {
+                let help = "write a list of words, or { systemd: UNIT } to reload";
+                self.error(at, "`unit` and `compat` are for commands on this machine", help);
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    fn reload(&self, node: &Node, hook_time: Duration, by_hook: bool) -> Option<Reload> {
         match (&node.value, node.scalar()) {
             (_, Some("none")) => return Some(Reload::None),
-            (_, Some("hook")) if remote => return Some(Reload::Hook),
+            (_, Some("hook")) if by_hook => return Some(Reload::Hook),
             (_, Some("hook")) => {
                 self.error(
                     node.at,
-                    "a local node has no hook to call",
+                    "only a node of type exec has a hook to call",
                     "write { exec: [PROGRAM, …] } or { systemd: UNIT }",
                 );
                 return None;

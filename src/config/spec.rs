@@ -3,7 +3,8 @@
 //! Nothing here reads YAML; [`super::load`] makes it. The core plans from these types and nothing else of the configuration.
 
 use crate::types::{
-    CertName, Digest, Identifier, IssuerName, KeyFamily, NodeName, NotifierName, Secret, SpecDigest, Vantage, sha256,
+    CertName, Digest, Identifier, IssuerName, KeyFamily, NodeName, NotifierName, Secret, SpecDigest, SshHost, Vantage,
+    sha256,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -199,6 +200,19 @@ pub enum NodeKind {
     Local,
     /// A hook carries it; called with the events deploy, inspect, and (unless overridden) check and reload.
     Exec(Hook),
+    /// Another machine, through this machine's OpenSSH; `check` and `reload` run there.
+    Ssh(Ssh),
+}
+
+/// How another machine is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ssh {
+    /// Whom ssh connects to; ssh's own configuration says the rest.
+    pub host: SshHost,
+    /// Another configuration of ssh than the user's and the system's.
+    pub config: Option<PathBuf>,
+    /// Whether everything there runs through `sudo -n`.
+    pub sudo: bool,
 }
 
 /// What makes a node's servers read the new files.

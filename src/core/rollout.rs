@@ -114,6 +114,7 @@ fn placement(node: &Node, certificate: &Certificate) -> Digest {
     let how = match &node.kind {
         NodeKind::Local => format!("{:?} {:?}", certificate.access, certificate.files),
         NodeKind::Exec(hook) => format!("{:?}", hook.argv),
+        NodeKind::Ssh(ssh) => format!("{:?} {ssh:?}", certificate.access),
     };
     sha256(&[node.live.as_os_str().as_encoded_bytes(), b"\0", how.as_bytes()])
 }
@@ -347,7 +348,7 @@ impl<'a> Turn<'a> {
     fn may_be_damaged(&self) -> bool {
         let failed = self.rolled.reload_failed > self.rolled.deployed.as_ref().map(|at| at.seq);
         let damaged = self.rolled.reload.last.as_ref().is_some_and(found_damaged);
-        failed && (damaged || matches!(self.node.kind, NodeKind::Exec(_)))
+        failed && (damaged || !matches!(self.node.kind, NodeKind::Local))
     }
 
     /// On this machine, what lies there is held against what was put there every so often: servers that read it long ago hide

@@ -1,6 +1,6 @@
 //! Nodes that a hook of their own carries files to.
 
-use super::{Nodes, at};
+use super::{Nodes, at, refused};
 use crate::config::spec::{Certificate, Hook, Node};
 use crate::hook::Answer;
 use crate::ports::{Generation, HookContext, Production, Published};
@@ -36,11 +36,7 @@ impl Nodes {
                     .advise("name a hook that answers the event deploy, such as deploy-ssh"))
             }
             Err(failure) if failure.code == "hook:refused" => {
-                let message = format!("the node has a newer epoch than {epoch}, so it refused what was brought");
-                let refused = Failure::new(Class::Operator, "publish:epoch", place, message).advise(
-                    "another everleaf deploys to it, or this state is a restored backup: deploy where the newest state is",
-                );
-                Err(failure.details.iter().fold(refused, |refused, line| refused.detail(line.as_str())))
+                Err(failure.details.iter().fold(refused(&place, epoch), |refused, line| refused.detail(line.as_str())))
             }
             Err(failure) => Err(failure),
         }
@@ -96,13 +92,6 @@ pub fn inspection(stdout: &[u8]) -> Result<Published, String> {
         return Err(format!("has a first line of {} bytes", line.len()));
     }
     serde_json::from_slice(line).map_err(|error| format!("cannot be read: {error}"))
-}
-
-/// A hook has no event for a pair of no generation.
-pub(super) fn no_placeholder(node: &Node) -> Failure {
-    let message = "a placeholder is published on local nodes only";
-    Failure::new(Class::Spec, "deploy:placeholder", at(&node.name), message)
-        .advise("take `placeholder:` out, or put a self-signed pair there once by hand")
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Carries generations to nodes, and makes their servers read them.
 //!
-//! A local node gets the AtomicWriter layout from [`crate::publish`] and then the certificate's own hooks; an `exec` node's
-//! hook carries the files itself. Nothing here believes that a server serves what was published: only a probe does.
+//! A local node gets the AtomicWriter layout from [`crate::publish`] and then the certificate's own hooks; an `ssh` node gets the same
+//! layout over one connection; an `exec` node's hook carries the files itself. Nothing here believes that a server serves what was published: only a probe does.
 
 mod exec;
 mod local;
 mod pair;
 mod pid_file;
 mod reload;
+mod ssh;
 
 pub use exec::inspection;
 pub use pid_file::pid_in;
@@ -17,7 +18,8 @@ use crate::hook::{Call, Systemd};
 use crate::ports::{
     CertHooks, Clock, Deployer, Generation, HookContext, Pending, Production, Published, Reloader, Rescued,
 };
-use crate::types::{Epoch, Failure, NodeName, Printable};
+use crate::types::{Class, Epoch, Failure, NodeName, Printable};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// The nodes, as the agent sees them.
@@ -25,13 +27,21 @@ use std::rc::Rc;
 pub struct Nodes {
     systemd: Systemd,
     clock: Rc<dyn Clock>,
+    /// Where the sockets of shared ssh connections lie.
+    connections: Option<PathBuf>,
 }
 
 impl Nodes {
     /// Nodes whose units are this `systemd`'s; `clock` dates placeholders.
     #[must_use]
     pub fn new(systemd: Systemd, clock: Rc<dyn Clock>) -> Self {
-        Self { systemd, clock }
+        Self { systemd, clock, connections: None }
+    }
+
+    /// One ssh connection a node for all that is done there in a while, by sockets in `dir`, which only this user may enter.
+    #[must_use]
+    pub fn sharing(self, dir: PathBuf) -> Self {
+        Self { connections: Some(dir), ..self }
     }
 
     fn call<'a>(&self, hook: &'a Hook, event: &'static str, place: &str) -> Call<'a> {
@@ -52,6 +62,7 @@ impl Deployer for Nodes {
             match &node.kind {
                 NodeKind::Local => self.deploy_here(node, certificate, generation, epoch, context).await,
                 NodeKind::Exec(hook) => self.deploy_by(hook, node, generation, epoch, context).await,
+                NodeKind::Ssh(ssh) => self.deploy_over(ssh, node, certificate, generation, epoch).await,
             }
         })
     }
@@ -60,7 +71,7 @@ impl Deployer for Nodes {
         Box::pin(async move {
             match &node.kind {
                 NodeKind::Local => local::placeholder(node, certificate, self.clock.now()),
-                NodeKind::Exec(_) => Err(exec::no_placeholder(node)),
+                NodeKind::Exec(_) | NodeKind::Ssh(_) => Err(no_placeholder(node)),
             }
         })
     }
@@ -75,6 +86,7 @@ impl Deployer for Nodes {
             match &node.kind {
                 NodeKind::Local => local::inspect(node, certificate, generation).map(Some),
                 NodeKind::Exec(hook) => self.inspect_by(hook, node, certificate, generation).await,
+                NodeKind::Ssh(ssh) => self.inspect_over(ssh, node, certificate, generation).await.map(Some),
             }
         })
     }
@@ -82,7 +94,7 @@ impl Deployer for Nodes {
     fn read_back(&self, node: &Node, certificate: &Certificate) -> Option<Rescued> {
         match &node.kind {
             NodeKind::Local => local::read_back(node, certificate),
-            NodeKind::Exec(_) => None,
+            NodeKind::Exec(_) | NodeKind::Ssh(_) => None,
         }
     }
 }
@@ -110,6 +122,20 @@ impl CertHooks for Nodes {
             self.call(hook, event, &place).about(std::slice::from_ref(context)).run().await.map(|_| ())
         })
     }
+}
+
+/// There is no way to carry a pair of no generation elsewhere.
+fn no_placeholder(node: &Node) -> Failure {
+    let message = "a placeholder is published on local nodes only";
+    Failure::new(Class::Spec, "deploy:placeholder", at(&node.name), message)
+        .advise("take `placeholder:` out, or put a self-signed pair there once by hand")
+}
+
+/// What was brought to `place` is of a lower epoch than what it has.
+fn refused(place: &str, epoch: Epoch) -> Failure {
+    let message = format!("the node has a newer epoch than {epoch}, so it refused what was brought");
+    Failure::new(Class::Operator, "publish:epoch", place, message)
+        .advise("another everleaf deploys to it, or this state is a restored backup: deploy where the newest state is")
 }
 
 /// How a node is called in failures.

@@ -8,13 +8,19 @@ use crate::types::{Class, Failure};
 use std::time::Duration;
 
 /// For a unit's reload job: `TimeoutStartSec=` is 90 s unless the unit says otherwise.
-const UNIT_RELOAD: Duration = Duration::from_secs(120);
+pub(super) const UNIT_RELOAD: Duration = Duration::from_secs(120);
 
 impl Nodes {
     /// The whole of a reload: what lies there loads, the check agrees, the verb is carried out.
     pub(super) async fn check_and_reload(&self, node: &Node, contexts: &[HookContext]) -> Result<(), Failure> {
         if matches!(node.kind, NodeKind::Local) {
             contexts.iter().try_for_each(|context| pair::loads(&node.live, context))?;
+        }
+        if let NodeKind::Ssh(ssh) = &node.kind {
+            if let Some(check) = &node.check {
+                self.check_over(ssh, node, check).await?;
+            }
+            return self.reload_over(ssh, node, contexts).await;
         }
         if let Some(hook) = checker(node) {
             self.check(self.call(hook, "check", &at(&node.name)).about(contexts)).await?;
@@ -25,6 +31,9 @@ impl Nodes {
     /// The check alone, in a rehearsal.
     pub(super) async fn check_alone(&self, node: &Node) -> Result<(), Failure> {
         let Some(hook) = checker(node) else { return Ok(()) };
+        if let NodeKind::Ssh(ssh) = &node.kind {
+            return self.check_over(ssh, node, hook).await;
+        }
         let call = self.call(hook, "check", &at(&node.name));
         self.check(call.variable("EVERLEAF_NODE", node.name.as_str()).variable("EVERLEAF_DRY_RUN", "1")).await
     }
@@ -33,11 +42,7 @@ impl Nodes {
         match call.run().await {
             Ok(_) => Ok(()),
             // It ran and disagreed. One that never ran keeps its own code and advice.
-            Err(failure) if matches!(failure.code.as_str(), "hook:exit" | "hook:signal") => Err(Failure {
-                code: "check:failed".to_owned(),
-                advice: "nothing was reloaded; mend what the check names, then `everleaf run`".into(),
-                ..failure
-            }),
+            Err(failure) if matches!(failure.code.as_str(), "hook:exit" | "hook:signal") => Err(disagreed(failure)),
             Err(failure) => Err(failure),
         }
     }
@@ -56,11 +61,20 @@ impl Nodes {
                 }
                 Ok(())
             }
-            (Reload::Hook, NodeKind::Local) => {
-                let message = "`reload: hook` needs a node with a hook, and this one is local";
+            (Reload::Hook, NodeKind::Local | NodeKind::Ssh(_)) => {
+                let message = "`reload: hook` needs a node with a hook, and this one has none";
                 Err(Failure::new(Class::Spec, "reload:no-hook", place, message))
             }
         }
+    }
+}
+
+/// A check that ran and was not content.
+pub(super) fn disagreed(failure: Failure) -> Failure {
+    Failure {
+        code: "check:failed".to_owned(),
+        advice: "nothing was reloaded; mend what the check names, then `everleaf run`".into(),
+        ..failure
     }
 }
 
@@ -68,6 +82,6 @@ impl Nodes {
 fn checker(node: &Node) -> Option<&Hook> {
     match (&node.check, &node.kind) {
         (Some(hook), _) | (None, NodeKind::Exec(hook)) => Some(hook),
-        (None, NodeKind::Local) => None,
+        (None, NodeKind::Local | NodeKind::Ssh(_)) => None,
     }
 }

@@ -14,12 +14,12 @@ mod ssh;
 mod systemd;
 
 pub use output::{Output, Stream};
-pub use ssh::{Errand, Said};
+pub use ssh::{Errand, Said, quoted};
 pub use systemd::Systemd;
 
 use crate::config::spec::Hook;
 use crate::ports::HookContext;
-use crate::types::{Class, Failure};
+use crate::types::{Class, Failure, Secret};
 use process::{Ended, Finished, Process};
 use serde_json::{Map, Value};
 use std::ffi::OsString;
@@ -127,7 +127,7 @@ impl<'a> Call<'a> {
         if self.hook.certbot {
             environment.extend(environment::as_certbot(self.contexts.first()));
         }
-        let stdin = if self.hook.certbot { Vec::new() } else { self.document()? };
+        let stdin = if self.hook.certbot { Secret::default() } else { self.document()? };
         Ok(Process {
             program,
             args,
@@ -168,12 +168,12 @@ impl<'a> Call<'a> {
     }
 
     /// The JSON event: one line.
-    fn document(&self) -> Result<Vec<u8>, Failure> {
+    fn document(&self) -> Result<Secret, Failure> {
         let mut document = environment::document(self.event, self.contexts, &self.place)?;
         document.extend(self.fields.clone());
-        let mut line = Value::Object(document).to_string().into_bytes();
-        line.push(b'\n');
-        Ok(line)
+        let mut line = Value::Object(document).to_string();
+        line.push('\n');
+        Ok(Secret::new(line))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::environment::Variables;
 use super::output::{Output, Stream, drain};
 use super::program;
-use crate::types::Failure;
+use crate::types::{Failure, Secret};
 use futures_util::future::{FusedFuture, FutureExt, join3};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
@@ -35,7 +35,7 @@ pub(super) struct Process {
     pub(super) program: PathBuf,
     pub(super) args: Vec<OsString>,
     pub(super) environment: Variables,
-    pub(super) stdin: Vec<u8>,
+    pub(super) stdin: Secret,
     /// Where its standard output is an answer and no talk: how long that may be, in bytes. Beyond that nobody reads it.
     pub(super) answer: Option<usize>,
     pub(super) limit: Duration,
@@ -61,7 +61,7 @@ pub(super) struct Finished {
 pub(super) async fn run(process: &Process) -> Result<Finished, Failure> {
     let mut child = command(process).spawn().map_err(|error| program::cannot_start(process, &error))?;
     let output = RefCell::new(process.answer.map_or_else(|| Output::new(&process.place), Output::of_an_answer));
-    let feeding = feed(child.stdin.take(), &process.stdin);
+    let feeding = feed(child.stdin.take(), process.stdin.reveal().as_bytes());
     let reading = drain(child.stdout.take(), Stream::Stdout, &output);
     let warning = drain(child.stderr.take(), Stream::Stderr, &output);
     let ended = {

@@ -6,12 +6,17 @@
 use super::environment;
 use super::process::{self, Ended, Finished, Process};
 use super::program;
-use crate::types::{Class, Failure, Printable, SshHost, humane};
+use crate::types::{Class, Failure, Printable, Secret, SshHost, humane};
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 /// To reach a machine, before it says a word.
 const CONNECT_SECS: u32 = 10;
+/// How long a shared connection stays open with nobody on it.
+const SHARED_SECS: u32 = 30;
+/// A socket's path has at most 107 bytes (unix(7)), of which ssh needs a slash, 40 for its digest and 17 for a temporary name.
+const MAX_SOCKETS: usize = 49;
 /// What ssh itself exits with when it is ssh that failed.
 const SSH_FAILED: i32 = 255;
 /// What a shell exits with when there is no such command, and when it may not be run.
@@ -42,8 +47,12 @@ pub struct Errand<'a> {
     pub host: &'a SshHost,
     /// The command's words, each of which arrives as it is, whatever is in it. Never a secret.
     pub words: &'a [&'a str],
-    /// What it is given to read.
-    pub stdin: Vec<u8>,
+    /// What it is given to read; wiped afterwards.
+    pub stdin: Secret,
+    /// Another configuration of ssh than the user's and the system's.
+    pub config: Option<&'a Path>,
+    /// A private directory of sockets: whoever goes to the same machine soon shares one connection. None: one of its own.
+    pub shared: Option<&'a Path>,
     /// How long it may take, the connection included.
     pub limit: Duration,
     /// How much it may answer, in bytes.
@@ -68,7 +77,7 @@ impl Errand<'_> {
     /// Class `Operator`: `ssh:not-found` (no ssh here), `ssh:host-key-unknown`, `ssh:host-key-changed`, `ssh:denied`, `ssh:config`,
     /// `ssh:command` (not found there, or not to be run), `ssh:too-long` (more than `most`). Class `Retry`: `ssh:unresolved`,
     /// `ssh:unreachable`, `ssh:lost`, `ssh:silent` (beyond the limit), `ssh:failed` for anything else, in ssh's own words.
-    pub async fn run(self) -> Result<Said, Failure> {
+    pub async fn run(mut self) -> Result<Said, Failure> {
         let place = self.host.to_string();
         let path = std::env::var_os("PATH").unwrap_or_else(environment::path);
         let program = program::resolve("ssh", &path, &place).map_err(|failure| match failure.code.as_str() {
@@ -86,33 +95,48 @@ impl Errand<'_> {
         environment.extend(inherited);
         let process = Process {
             program,
-            args: arguments(self.host, self.words),
+            args: self.arguments(),
             environment,
-            stdin: self.stdin,
+            stdin: std::mem::take(&mut self.stdin),
             answer: Some(self.most),
             limit: self.limit,
             place,
         };
-        judge(process::run(&process).await?, self.host, self.words, self.limit)
+        judge(process::run(&process).await?, &self)
+    }
+
+    /// `-o` for each firm option, then whom, then the command in one word for a POSIX shell.
+    fn arguments(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["-T".into()];
+        if let Some(config) = self.config {
+            args.extend(["-F".into(), config.into()]);
+        }
+        let connect = format!("ConnectTimeout={CONNECT_SECS}");
+        for option in FIRM.iter().copied().chain([connect.as_str()]) {
+            args.extend(["-o".into(), option.into()]);
+        }
+        args.extend(self.shared.filter(|dir| dir.as_os_str().len() <= MAX_SOCKETS).into_iter().flat_map(sharing));
+        args.extend(self.host.user().into_iter().flat_map(|user| ["-l".into(), user.into()]));
+        args.extend(self.host.port().into_iter().flat_map(|port| ["-p".into(), port.to_string().into()]));
+        let command: Vec<String> = self.words.iter().map(|word| quoted(word)).collect();
+        args.extend(["--".into(), self.host.host().into(), command.join(" ").into()]);
+        args
     }
 }
 
-/// `-o` for each firm option, then whom, then the command in one word for a POSIX shell.
-fn arguments(host: &SshHost, words: &[&str]) -> Vec<OsString> {
-    let mut args: Vec<String> = vec!["-T".to_owned()];
-    let connect = format!("ConnectTimeout={CONNECT_SECS}");
-    for option in FIRM.iter().copied().chain([connect.as_str()]) {
-        args.extend(["-o".to_owned(), option.to_owned()]);
-    }
-    args.extend(host.user().into_iter().flat_map(|user| ["-l".to_owned(), user.to_owned()]));
-    args.extend(host.port().into_iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
-    let command: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    args.extend(["--".to_owned(), host.host().to_owned(), command.join(" ")]);
-    args.into_iter().map(OsString::from).collect()
+/// The first to come opens the connection, which stays for a while after the last has gone.
+fn sharing(dir: &Path) -> [OsString; 6] {
+    // `%C` is a digest of who goes where. A percent sign of the directory's own would be read as such a mark.
+    let dir = dir.to_string_lossy().replace('%', "%%");
+    let options =
+        ["ControlMaster=auto".to_owned(), format!("ControlPath={dir}/%C"), format!("ControlPersist={SHARED_SECS}")];
+    let [master, path, persist] = options.map(OsString::from);
+    ["-o".into(), master, "-o".into(), path, "-o".into(), persist]
 }
 
 /// A word that a POSIX shell reads as just that.
-fn quoted(word: &str) -> String {
+#[must_use]
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -122,7 +146,8 @@ fn quoted(word: &str) -> String {
 }
 
 /// Tells what is ssh's failure from what is the command's.
-fn judge(finished: Finished, host: &SshHost, words: &[&str], limit: Duration) -> Result<Said, Failure> {
+fn judge(finished: Finished, errand: &Errand<'_>) -> Result<Said, Failure> {
+    let Errand { host, words, limit, .. } = *errand;
     let output = finished.output;
     let last: Vec<Printable> = output.last.into_iter().collect();
     let place = host.to_string();
@@ -227,21 +252,36 @@ mod tests {
         text.parse().expect("a host")
     }
 
+    fn errand<'a>(host: &'a SshHost, words: &'a [&'a str]) -> Errand<'a> {
+        let limit = Duration::from_secs(60);
+        Errand { host, words, stdin: Secret::default(), config: None, shared: None, limit, most: 100 }
+    }
+
     fn ended(ended: Ended, said: &[&str]) -> Result<Said, Failure> {
         let mut output = Output::of_an_answer(100);
         output.last.extend(said.iter().map(|line| Printable::new(line)));
-        judge(Finished { ended, output }, &host("ssh://edge"), &["everleaf", "probe"], Duration::from_secs(60))
+        judge(Finished { ended, output }, &errand(&host("ssh://edge"), &["everleaf", "probe"]))
     }
 
     #[test]
     fn options_end_before_the_host_and_words_arrive_as_they_are() {
-        let args = arguments(&host("ssh://ops@[::1]:2222"), &["everleaf", "a b", "it's", "", "$(id)", "--json"]);
+        let host = host("ssh://ops@[::1]:2222");
+        let errand = errand(&host, &["everleaf", "a b", "it's", "", "$(id)", "--json"]);
+        let args = errand.arguments();
         let args: Vec<_> = args.iter().map(|it| it.to_str().expect("text")).collect();
         assert_eq!(
             args[args.len() - 7..],
             ["-l", "ops", "-p", "2222", "--", "::1", r"everleaf 'a b' 'it'\''s' '' '$(id)' --json"]
         );
         assert!(args.starts_with(&["-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]));
+        assert!(!args.iter().any(|arg| arg.starts_with("Control")), "nothing is shared unless that is wanted");
+        let shared = Errand { config: Some(Path::new("/c")), shared: Some(Path::new("/run/100%/ssh")), ..errand };
+        let args = shared.arguments();
+        assert_eq!(args[1..3], ["-F", "/c"]);
+        assert!(args.contains(&"ControlPath=/run/100%%/ssh/%C".into()), "{args:?}");
+        let deep = "/a".repeat(30);
+        let deep = Errand { shared: Some(Path::new(&deep)), ..shared };
+        assert!(!deep.arguments().contains(&"ControlMaster=auto".into()), "no socket could have so long a name");
     }
 
     #[test]

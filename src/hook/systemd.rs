@@ -3,7 +3,7 @@
 use super::environment;
 use super::process::{self, Ended, Finished, Process};
 use super::program;
-use crate::types::{Class, Failure};
+use crate::types::{Class, Failure, Secret};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,7 +129,7 @@ impl Systemd {
             program: program::resolve(program, &self.search, place)?,
             args: args.iter().map(OsString::from).collect(),
             environment: environment::base(),
-            stdin: Vec::new(),
+            stdin: Secret::default(),
             answer: None,
             limit,
             place: place.to_owned(),

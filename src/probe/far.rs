@@ -135,6 +135,8 @@ async fn ask(host: &SshHost, looks: &[Watched]) -> Result<(Vec<Looked>, Failure)
         host,
         words: &COMMAND,
         stdin: Ask::of_looks(looks.to_vec()).line()?,
+        config: None,
+        shared: None,
         limit: over + LIMIT,
         most: MOST + MOST_EACH * looks.len(),
     };

@@ -13,7 +13,7 @@ use super::target::{Place, Query, Target, Via};
 use crate::config::spec::{Roots, StartTls};
 use crate::hook::Said;
 use crate::pki::{Anchors, RootStore};
-use crate::types::{Class, Failure, Identifier, KeyId, NodeName, Printable};
+use crate::types::{Class, Failure, Identifier, KeyId, NodeName, Printable, Secret};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -113,10 +113,10 @@ impl Ask {
     ///
     /// # Errors
     /// Never in practice: everything in it can be written as JSON.
-    pub fn line(&self) -> Result<Vec<u8>, Failure> {
-        let mut line = serde_json::to_vec(self).map_err(|error| misunderstood(&error.to_string()))?;
-        line.push(b'\n');
-        Ok(line)
+    pub fn line(&self) -> Result<Secret, Failure> {
+        let mut line = serde_json::to_string(self).map_err(|error| misunderstood(&error.to_string()))?;
+        line.push('\n');
+        Ok(Secret::new(line))
     }
 
     /// Reads what somebody asks.

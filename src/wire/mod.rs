@@ -23,9 +23,10 @@ pub use watch::Watch;
 use crate::acme::AcmeCa;
 use crate::agent::{Agent, Observer, Ports, Settings};
 use crate::alarm::SystemdAlarm;
-use crate::config::spec::Spec;
+use crate::config::spec::{Node, NodeKind, Spec};
 use crate::core::Horizon;
 use crate::deploy::Nodes;
+use crate::disk::Dir;
 use crate::hook::Systemd;
 use crate::net::dns::Resolver;
 use crate::notify::Notifiers;
@@ -40,6 +41,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -105,6 +107,14 @@ impl App {
         Ok(Agent::new(Rc::clone(&self.spec), self.ports()?, settings, observer))
     }
 
+    /// Where the sockets of shared ssh connections lie, when there is a node to share one with. Without it each errand connects anew.
+    fn connections(&self) -> Option<PathBuf> {
+        let far = |node: &Node| matches!(node.kind, NodeKind::Ssh(_));
+        let dir = self.spec.nodes.values().any(far).then(|| self.spec.paths.run.join("ssh"))?;
+        let made = Dir::open_or_make(&dir, 0o700);
+        made.inspect_err(|error| tracing::debug!(%error, "no ssh connection is shared")).ok().map(|_| dir)
+    }
+
     fn ports(&self) -> Result<Ports, Failure> {
         let systemd = Systemd::of_this_machine();
         let resolver = Rc::new(Resolver::new(&self.spec.resolvers)?);
@@ -113,7 +123,11 @@ impl App {
             let accounts: Rc<dyn AccountStore> = Rc::clone(&self.state) as _;
             cas.insert(name.clone(), Rc::new(AcmeCa::new(issuer, &self.spec.limits, accounts)?));
         }
-        let nodes = Rc::new(Nodes::new(systemd.clone(), Rc::clone(&self.clock)));
+        let nodes = Nodes::new(systemd.clone(), Rc::clone(&self.clock));
+        let nodes = Rc::new(match self.connections() {
+            Some(dir) => nodes.sharing(dir),
+            None => nodes,
+        });
         let state = &self.state;
         Ok(Ports {
             clock: Rc::clone(&self.clock),

@@ -92,11 +92,11 @@ impl App {
                 }
                 match (&node.kind, self.newest(name)) {
                     (NodeKind::Local, _) => {}
-                    (NodeKind::Exec(_), Some(AnyGeneration::Production(generation))) => {
+                    (NodeKind::Exec(_) | NodeKind::Ssh(_), Some(AnyGeneration::Production(generation))) => {
                         let reached = ports.deployer.inspect(node, certificate, &generation).await;
                         tried.push(Tried { node: node.name.clone(), what: "reached", result: reached.map(|_| ()) });
                     }
-                    (NodeKind::Exec(_), _) => {
+                    (NodeKind::Exec(_) | NodeKind::Ssh(_), _) => {
                         untried.push(format!("reaching {}: there is no certificate yet to look for there", node.name));
                     }
                 }

@@ -17,32 +17,32 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// This machine with one certificate to deploy.
-struct World {
+pub(crate) struct World {
     dir: tempfile::TempDir,
-    systemd: Recorder,
-    certificate: Certificate,
+    pub(crate) systemd: Recorder,
+    pub(crate) certificate: Certificate,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: scratch(), systemd: Recorder::new(), certificate: certificate() }
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap_or_default()
     }
 
-    fn node(&self, kind: NodeKind) -> Node {
+    pub(crate) fn node(&self, kind: NodeKind) -> Node {
         let name = NodeName::new("edge1").expect("a name");
         Node { name, kind, live: self.path("live"), check: None, reload: Reload::None }
     }
 
     /// The generation `number`, stored on this machine.
-    fn generation(&self, number: u32) -> Generation<Production> {
+    pub(crate) fn generation(&self, number: u32) -> Generation<Production> {
         let (cert, key) = self_signed(&["shop.example.com"]);
         let dir = self.path(&format!("state/{}", generation(number)));
         fs::create_dir_all(&dir).expect("mkdir");
@@ -57,12 +57,17 @@ impl World {
         }
     }
 
-    fn deploy(&self, node: &Node, what: &Generation<Production>, epoch: u64) -> Result<Vec<Printable>, Failure> {
+    pub(crate) fn deploy(
+        &self,
+        node: &Node,
+        what: &Generation<Production>,
+        epoch: u64,
+    ) -> Result<Vec<Printable>, Failure> {
         let context = context("shop", &self.path("elsewhere"), None);
         block_on(nodes(&self.systemd).deploy(node, &self.certificate, what, Epoch(epoch), &context))
     }
 
-    fn inspect(&self, node: &Node, what: &Generation<Production>) -> Result<Option<Published>, Failure> {
+    pub(crate) fn inspect(&self, node: &Node, what: &Generation<Production>) -> Result<Option<Published>, Failure> {
         block_on(nodes(&self.systemd).inspect(node, &self.certificate, what))
     }
 }
@@ -112,7 +117,7 @@ fn certificate() -> Certificate {
     }
 }
 
-fn published(number: u32, epoch: u64, intact: bool) -> Published {
+pub(crate) fn published(number: u32, epoch: u64, intact: bool) -> Published {
     Published { generation: Some(generation(number)), epoch: Some(Epoch(epoch)), intact }
 }
 

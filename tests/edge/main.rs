@@ -11,5 +11,6 @@ mod deploy_ssh;
 mod hooks;
 mod notify;
 mod reload;
+mod ssh;
 mod support;
 mod systemd;

@@ -1,7 +1,7 @@
 //! Real servers: nginx and HAProxy on this machine, and an nginx on a "far" machine behind a real sshd.
 
 use crate::rig::scene::{Scene, left_behind, plain_serial};
-use crate::rig::{HaProxy, Nginx, Sshd, free_port, hosts, openssl_serial, repository};
+use crate::rig::{HaProxy, Nginx, Sshd, free_port, hosts, openssl_serial};
 use std::net::SocketAddr;
 
 /// nginx (`one`) and HAProxy (`two`), both on this machine.
@@ -84,22 +84,15 @@ impl FarFleet {
         let edges = self.scene.path("edges");
         let edges = edges.display();
         let [near, far] = self.at;
-        let quiet = |words: Vec<String>| words.join(" ");
-        let hook = [
-            repository().join("hooks/deploy-ssh").display().to_string(),
-            "-F".to_owned(),
-            self.sshd.client_config().display().to_string(),
-            "--check".to_owned(),
-            quiet(self.far.check_command()),
-            "--reload".to_owned(),
-            format!("kill -HUP $(cat {})", self.far.pid_file().display()),
-            "edge".to_owned(),
-        ];
         let nodes = format!(
             "nodes:\n  near: {{ type: local, live: {edges}/near, check: {:?}, reload: {{ signal: HUP, pid_file: {} }} }}\n  \
-             far: {{ type: exec, live: {edges}/far, hook: {hook:?} }}\n",
+             far: {{ type: ssh, host: edge, ssh_config: {}, live: {edges}/far, check: {:?}, \
+             reload: {{ signal: HUP, pid_file: {} }} }}\n",
             self.near.check_command(),
             self.near.pid_file().display(),
+            self.sshd.client_config().display(),
+            self.far.check_command(),
+            self.far.pid_file().display(),
         );
         let certificates = format!(
             "certificates:\n  - name: shop\n    names: [shop.example.com]\n    issuer: pebble\n    {}\n    nodes: [near, far]\n    \

@@ -74,9 +74,32 @@ impl Sshd {
         self.daemon.log()
     }
 
-    /// Ends it: new connections are refused.
+    /// Ends it with all connections it has: a client may keep one open for its next command.
     pub(crate) fn stop(&mut self) {
+        end_sessions(self.daemon.pid());
         self.daemon.stop();
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        end_sessions(self.daemon.pid());
+    }
+}
+
+/// Ends what an sshd started for its connections.
+fn end_sessions(daemon: u32) {
+    let parent = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1).map(str::to_owned)
+    };
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    let pids = processes.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    for pid in pids.filter(|pid| pid.bytes().all(|it| it.is_ascii_digit())) {
+        if parent(&pid) == Some(daemon.to_string()) {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a pid"));
+            let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).is_err();
+        }
     }
 }
 

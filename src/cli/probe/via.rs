@@ -49,6 +49,8 @@ async fn send(
         host,
         words: &COMMAND,
         stdin: Ask::of_queries(queries.iter(), resolvers.to_vec()).line()?,
+        config: None,
+        shared: None,
         limit: limit.unwrap_or_else(usual),
         most: MOST_EACH.saturating_mul(further).saturating_add(MOST).min(MOST_OF_ALL),
     };
