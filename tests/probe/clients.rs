@@ -302,7 +302,7 @@ fn openssl_and_haproxy_refuse_with_alerts() {
 fn a_server_that_asks_only_when_it_has_read_the_request_is_named() {
     use Label::*;
     let lab = Lab::new();
-    let [early, optional, old, both, lax, plain, suites] = [(); 7].map(|()| somewhere());
+    let [early, optional, old, new, both, lax, plain, suites, closed] = [(); 9].map(|()| somewhere());
     let vhost = |address, more: &str| {
         let more = format!("SSLCACertificateFile {}\n{more}", lab.file("clients.pem"));
         Apache::tls(address, &lab.path("site.pem"), &lab.path("site.key"), &more)
@@ -314,6 +314,8 @@ fn a_server_that_asks_only_when_it_has_read_the_request_is_named() {
             vhost(early, "SSLVerifyClient require\nSSLVerifyDepth 3"),
             vhost(optional, "SSLVerifyClient optional\nSSLVerifyDepth 3"),
             vhost(old, &format!("SSLProtocol -all +TLSv1.2\n{}", here("SSLVerifyClient require\nSSLVerifyDepth 3"))),
+            vhost(new, &format!("SSLProtocol -all +TLSv1.3\n{}", here("SSLVerifyClient require"))),
+            vhost(closed, &format!("{both_versions}{}", here("Require all denied"))),
             vhost(both, &format!("{both_versions}{}", here("SSLVerifyClient require\nSSLVerifyDepth 3"))),
             vhost(lax, &format!("{both_versions}{}", here("SSLVerifyClient optional"))),
             vhost(plain, both_versions),
@@ -331,11 +333,14 @@ fn a_server_that_asks_only_when_it_has_read_the_request_is_named() {
         ("optional", optional, None, vec![ClientCertOptional, Ok]),
         ("optional", optional, Some("good"), vec![ClientCertOptional, Ok]),
         ("require late, TLS 1.2", old, None, vec![ClientCertReactive]),
+        ("require late, TLS 1.3", new, None, vec![ClientCertReactive, Tls13Only]),
         ("require late", both, None, vec![ClientCertReactive]),
         ("nothing", plain, None, OK.to_vec()),
         ("another suite", suites, None, OK.to_vec()),
     ];
     lab.hold(&cases);
+    // Forbidden to everybody.
+    assert!(matches!(&lab.found(closed, None)[..], [Finding { label: Ok, .. }]), "{:#?}", lab.found(closed, None));
     // curl takes part in what comes late, which not every client does.
     for (address, client) in [(both, Some("good")), (lax, None)] {
         let found = lab.found(address, client);

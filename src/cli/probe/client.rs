@@ -54,7 +54,7 @@ fn fate(view: &View<'_>) -> Vec<String> {
 fn unasked(view: &View<'_>) -> &'static str {
     match () {
         () if view.sight.telling().end.is_err() => "not given: the handshake does not come to that",
-        () if view.sight.renegotiates => "not given: it is asked for only after the handshake",
+        () if view.sight.renegotiates || view.sight.asks_late => "not given: it is asked for only after the handshake",
         () => "not given: the server does not ask for one",
     }
 }

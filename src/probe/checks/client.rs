@@ -105,15 +105,24 @@ fn is_ordinary(sight: &Sight, spoken: &Spoken) -> bool {
 
 /// The server asks only after the handshake.
 fn late(sight: &Sight) -> Option<Finding> {
-    if !sight.renegotiates {
+    let ways = [
+        (sight.renegotiates, "in TLS 1.2 by another handshake (HelloRequest)"),
+        (sight.asks_late, "in TLS 1.3 of clients that offer post-handshake authentication"),
+    ];
+    let ways: Vec<&str> = ways.into_iter().filter(|(so, _)| *so).map(|(_, way)| way).collect();
+    if ways.is_empty() {
         return None;
     }
     let newer = sight.http.as_ref().filter(|_| sight.telling().version == Some(TLS_1_3));
-    let newer = newer.map_or_else(String::new, |http| match http {
-        Ok(spoken) => format!("; in TLS 1.3 HEAD {} is answered {}", spoken.first.path, spoken.first.head.status),
-        Err(mute) => format!("; in TLS 1.3 the request fails: {mute}"),
+    let others = newer.map_or_else(String::new, |http| match http {
+        Ok(spoken) => {
+            let (path, status) = (&spoken.first.path, spoken.first.head.status);
+            format!("; whoever cannot be asked so in TLS 1.3 is answered {status} to {path}")
+        }
+        Err(mute) => format!("; whoever cannot be asked so in TLS 1.3 gets no answer: {mute}"),
     });
-    let seen = format!("in TLS 1.2 the server answers the request with HelloRequest, to ask for a certificate{newer}");
+    let seen =
+        format!("a client certificate is asked for only when the request was read, {}{others}", ways.join(", and "));
     Some(Finding::new(Label::ClientCertReactive, seen))
 }
 

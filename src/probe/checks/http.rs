@@ -89,7 +89,8 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             plain_port: view.sight.plain.as_ref().map_or(0, |(port, _)| *port),
             certificate_good: certificate_good(view),
             client_certificate_asked: (view.shaken().client_certificate_asked && !view.admits())
-                || view.sight.renegotiates,
+                || view.sight.renegotiates
+                || view.sight.asks_late,
             below: &[],
         };
         Some(judge(&policy).into_iter().map(|finding| view.found(finding)))

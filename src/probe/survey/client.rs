@@ -2,13 +2,14 @@
 
 use super::Surveyor;
 use super::http::{Mute, Question, Spoken, request};
+use super::late;
 use super::sight::Sight;
 use crate::probe::checks::denies;
 use crate::probe::dial::Tap;
 use crate::probe::handshake::{Handshake, Offer, TLS_1_2, TLS_1_3};
 use crate::probe::label::Trouble;
 use crate::probe::target::Query;
-use futures_util::future::{join, join3, select};
+use futures_util::future::{join, join4, select};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -82,6 +83,7 @@ impl Surveyor {
         let newer = sight.main.version == Some(TLS_1_3);
         let odd = newer && (denied || matches!(&sight.http, Some(Err(Mute::Alert(_) | Mute::Broken(_)))));
         let again = async { odd && self.renegotiates(query, address, offer).await };
+        let late = async { odd && self.late(query, address, offer).await };
         let asked = |shake: &Handshake| shake.client_certificate_asked;
         let asks = asked(sight.telling()) || sight.old.as_ref().is_some_and(asked);
         let control = async { if asks && denied { self.control(query, address, offer).await } else { None } };
@@ -89,10 +91,17 @@ impl Surveyor {
         let offer = Offer { web: offer.web && !unheard, ..offer.clone() };
         let missed =
             async { if asks && !asked(&sight.main) { self.given(query, address, &offer).await } else { Vec::new() } };
-        let (renegotiates, elsewhere, missed) = Box::pin(join3(again, control, missed)).await;
+        let (renegotiates, asks_late, elsewhere, missed) = Box::pin(join4(again, late, control, missed)).await;
         sight.renegotiates |= renegotiates;
-        sight.elsewhere = elsewhere;
+        (sight.asks_late, sight.elsewhere) = (asks_late, elsewhere);
         sight.given.extend(missed);
+    }
+
+    /// Whether the server asks a client of TLS 1.3 for a certificate that says it can be asked after the handshake.
+    async fn late(&self, query: &Query, address: SocketAddr, offer: &Offer) -> bool {
+        let _socket = self.open.acquire().await;
+        let question = Question::https(&query.name, address.port());
+        late::asks(address, &offer.name, offer.starttls, &question).await == Some(true)
     }
 
     async fn control(&self, query: &Query, address: SocketAddr, offer: &Offer) -> Option<u16> {

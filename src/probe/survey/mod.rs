@@ -4,6 +4,7 @@ pub mod client;
 pub mod crl;
 pub mod hello;
 pub mod http;
+mod late;
 mod policy;
 pub mod resumption;
 mod revocation;

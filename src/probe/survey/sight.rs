@@ -50,6 +50,8 @@ pub struct Sight {
     pub hellos: Option<Hellos>,
     /// Whether it asks for another handshake in TLS 1.2 once it was sent a request.
     pub renegotiates: bool,
+    /// Whether it asks for a client certificate in TLS 1.3 once it was sent a request.
+    pub asks_late: bool,
     /// With which status it answers for a path that nobody has, after a refusal that may be for want of a client certificate.
     pub elsewhere: Option<u16>,
     /// What it makes of the client certificate that was given, in each version that it speaks; nothing where it asks for none.
@@ -81,6 +83,7 @@ impl Sight {
             plain: None,
             hellos: None,
             renegotiates: false,
+            asks_late: false,
             elsewhere: None,
             given: Vec::new(),
             rounds: Vec::new(),

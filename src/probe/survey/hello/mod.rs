@@ -1,8 +1,8 @@
 //! A `ClientHello` of our own making, for what rustls cannot speak: old versions, legacy suites, finite-field groups. It reads as
 //! far as the server speaks in the clear, and goes no further: nothing is decrypted, no key is agreed on.
 
-mod answer;
-mod offer;
+pub(super) mod answer;
+pub(super) mod offer;
 
 pub use answer::{Answer, End, Reader};
 pub use offer::Offer;

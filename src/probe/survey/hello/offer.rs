@@ -169,21 +169,21 @@ pub(super) fn is_dhe(suite: CipherSuite) -> bool {
     name.starts_with("TLS_DHE_") || name.starts_with("TLS_DH_anon_")
 }
 
-fn extension(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
+pub(in crate::probe::survey) fn extension(out: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
     put(out, kind);
     sized(out, 2, body);
 }
 
-fn list<'a>(out: &mut Vec<u8>, codes: impl IntoIterator<Item = &'a u16>) {
+pub(in crate::probe::survey) fn list<'a>(out: &mut Vec<u8>, codes: impl IntoIterator<Item = &'a u16>) {
     sized(out, 2, |out| codes.into_iter().for_each(|code| put(out, *code)));
 }
 
-fn put(out: &mut Vec<u8>, number: u16) {
+pub(in crate::probe::survey) fn put(out: &mut Vec<u8>, number: u16) {
     out.extend(number.to_be_bytes());
 }
 
 /// What `body` writes, behind its length in `width` octets.
-fn sized(out: &mut Vec<u8>, width: usize, body: impl FnOnce(&mut Vec<u8>)) {
+pub(in crate::probe::survey) fn sized(out: &mut Vec<u8>, width: usize, body: impl FnOnce(&mut Vec<u8>)) {
     let begin = out.len();
     body(out);
     let length = (out.len() - begin).to_be_bytes();
