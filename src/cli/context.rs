@@ -92,6 +92,11 @@ impl Context {
         Ok(spec)
     }
 
+    /// The configuration, where there is one that can be used: for commands that also work without.
+    pub(super) fn known(&self) -> Option<Spec> {
+        config::load(&self.config).ok().map(|loaded| loaded.spec)
+    }
+
     /// Everything a command that changes something works with.
     pub(super) fn open(&self) -> Result<App, Stop> {
         let program = std::env::current_exe().map_or_else(|_| PathBuf::from("everleaf"), |path| in_place(&path));

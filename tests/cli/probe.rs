@@ -32,7 +32,7 @@ fn named(common: &str) -> CertificateParams {
     params
 }
 
-fn ca(common: &str) -> CertificateParams {
+pub(crate) fn ca(common: &str) -> CertificateParams {
     let mut params = named(common);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];

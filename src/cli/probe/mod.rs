@@ -1,6 +1,7 @@
 //! `probe`: what clients would say of endpoints.
 
 mod answer;
+mod below;
 mod client;
 mod grid;
 mod page;
@@ -44,7 +45,7 @@ pub(super) fn probe(context: &Context, typed: &Probe) -> Result<u8, Stop> {
 
 fn look(context: &Context, typed: &Probe, asked: Asked, refused: Option<Refusal>) -> Result<u8, Stop> {
     let screen = context.screen;
-    let Asked { mut looks, mut unusable, resolvers } = asked;
+    let Asked { mut looks, mut unusable, resolvers, below } = asked;
     if let Some(Refusal::Unusable(failure)) = &refused {
         looks.clear();
         unusable = vec![failure.clone()];
@@ -70,7 +71,7 @@ fn look(context: &Context, typed: &Probe, asked: Asked, refused: Option<Refusal>
         let surveyor = wire::surveyor(&asked)?;
         let seen = parts.into_iter().map(|part| {
             let seen = match part.from {
-                Vantage::Here => here(&surveyor, part.looks),
+                Vantage::Here => here(&surveyor, part.looks, &below),
                 Vantage::Ssh(host) => there(host, part.looks, &resolvers, typed.via_limit),
             };
             let places = part.places;
@@ -127,9 +128,13 @@ fn parts(looks: Vec<Look>, typed: &[Vantage]) -> Vec<Part> {
 }
 
 /// All targets from this machine, as they are done.
-fn here(surveyor: &Surveyor, looks: Vec<Look>) -> LocalBoxStream<'_, (usize, Result<Seen, Failure>)> {
+fn here<'a>(
+    surveyor: &'a Surveyor,
+    looks: Vec<Look>,
+    names: &'a [Query],
+) -> LocalBoxStream<'a, (usize, Result<Seen, Failure>)> {
     let looks = looks.into_iter().enumerate().map(move |(at, look)| async move {
-        (at, surveyed(surveyor, look).await.map(|survey| Seen::Here(Box::new(survey))))
+        (at, surveyed(surveyor, look, names).await.map(|survey| Seen::Here(Box::new(survey))))
     });
     iter(looks).buffer_unordered(AT_ONCE).boxed_local()
 }
@@ -147,8 +152,9 @@ fn there(
     seen.map(|(at, answer)| (at, answer.map(|answer| Seen::There(Box::new(answer))))).boxed_local()
 }
 
-async fn surveyed(surveyor: &Surveyor, look: Look) -> Result<Survey, Failure> {
+async fn surveyed(surveyor: &Surveyor, look: Look, names: &[Query]) -> Result<Survey, Failure> {
     let mut survey = surveyor.survey(look.query).await?;
+    survey.below = below::look(surveyor, &survey, names).await;
     let addresses: Vec<_> = survey.sights.iter().map(|sight| sight.address).collect();
     survey.disk = match look.against {
         Against::Nothing => None,

@@ -28,9 +28,9 @@ pub(super) fn asked(ask: &Ask) -> Asked {
     match ask.queries(&wire::host()) {
         Ok(queries) => {
             let look = |query| Look { query, against: Against::Nothing, from: Vantage::Here };
-            Asked { looks: queries.into_iter().map(look).collect(), unusable: Vec::new(), resolvers }
+            Asked { looks: queries.into_iter().map(look).collect(), resolvers, ..Asked::default() }
         }
-        Err(failure) => Asked { looks: Vec::new(), unusable: vec![failure], resolvers },
+        Err(failure) => Asked { unusable: vec![failure], resolvers, ..Asked::default() },
     }
 }
 

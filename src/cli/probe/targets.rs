@@ -1,5 +1,6 @@
 //! Which targets are meant: typed, in a file, or in the configuration.
 
+use super::below::below;
 use super::service::service;
 use crate::cli::Stop;
 use crate::cli::args::Probe;
@@ -24,6 +25,7 @@ const MAX_FILE: u64 = 8 * 1024 * 1024;
 const HTTPS: u16 = 443;
 
 /// What is to be looked at.
+#[derive(Default)]
 pub(super) struct Asked {
     /// In the order they were asked for.
     pub(super) looks: Vec<Look>,
@@ -31,6 +33,8 @@ pub(super) struct Asked {
     pub(super) unusable: Vec<Failure>,
     /// The resolvers that were named.
     pub(super) resolvers: Vec<SocketAddr>,
+    /// How to look at names that are below a target's.
+    pub(super) below: Vec<Query>,
 }
 
 /// One target, and the files that it is held against.
@@ -60,13 +64,13 @@ pub(super) fn asked(context: &Context, typed: &Probe, client: Option<Rc<Identity
     let common = match Common::new(typed, client) {
         Ok(common) => common,
         Err(failure) => {
-            return Ok(Asked { looks: Vec::new(), unusable: vec![failure], resolvers: Vec::new() });
+            return Ok(Asked { unusable: vec![failure], ..Asked::default() });
         }
     };
     let mut asked = Asked {
         looks: typed.targets.iter().flat_map(|it| common.looks(typed, it)).collect(),
-        unusable: Vec::new(),
         resolvers: typed.resolver.clone(),
+        ..Asked::default()
     };
     if let Some(path) = &typed.from_file {
         match lines(path) {
@@ -77,10 +81,33 @@ pub(super) fn asked(context: &Context, typed: &Probe, client: Option<Rc<Identity
     if typed.all {
         configured(&context.load()?, typed, &common, &mut asked);
     }
+    if !typed.quick {
+        let spec = context.known();
+        let known = spec.map(|spec| named(&spec, typed, &common)).unwrap_or_default();
+        asked.below = below(&asked.looks, known);
+    }
     Ok(asked)
 }
 
+/// Every name of the configuration: at its endpoints, and those that have none at the addresses they have.
+fn named(spec: &Spec, typed: &Probe, common: &Common) -> Vec<Query> {
+    let mut known = Asked::default();
+    configured(spec, typed, common, &mut known);
+    let mut queries: Vec<Query> = known.looks.into_iter().map(|look| look.query).collect();
+    queries.retain(|query| query.starttls == StartTls::No);
+    for certificate in spec.certificates.values() {
+        let Ok(stores) = trusted(spec, certificate, typed, common) else { continue };
+        let elsewhere = Common { starttls: StartTls::No, stores, against: Against::Nothing, ..common.clone() };
+        for name in certificate.names.iter().filter(|name| !name.is_wildcard()) {
+            let query = elsewhere.query(typed, &Place { host: name.clone(), port: None }, name.clone());
+            queries.push(Query { connect: Vec::new(), send_name: true, ..query });
+        }
+    }
+    queries
+}
+
 /// What all looks share.
+#[derive(Clone)]
 struct Common {
     starttls: StartTls,
     stores: Rc<[Store]>,
@@ -105,8 +132,14 @@ impl Common {
     /// One look for each name that is to be asked for at `place`.
     fn looks(&self, typed: &Probe, place: &Place) -> Vec<Look> {
         let names = if typed.sni.is_empty() { vec![place.host.clone()] } else { typed.sni.clone() };
+        let look =
+            |name| Look { query: self.query(typed, place, name), against: self.against.clone(), from: Vantage::Here };
+        names.into_iter().map(look).collect()
+    }
+
+    fn query(&self, typed: &Probe, place: &Place, name: Identifier) -> Query {
         let via = |place: &Place| Via { place: place.clone(), node: None };
-        let query = |name| Query {
+        Query {
             target: Target::new(place.clone(), self.starttls),
             connect: typed.connect.iter().map(via).collect(),
             name,
@@ -119,9 +152,7 @@ impl Common {
             crl: typed.crl,
             client: self.client.clone(),
             vantage: self.vantage.clone(),
-        };
-        let look = |name| Look { query: query(name), against: self.against.clone(), from: Vantage::Here };
-        names.into_iter().map(look).collect()
+        }
     }
 }
 

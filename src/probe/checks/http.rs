@@ -3,6 +3,7 @@
 use super::{Case, View, hsts};
 use crate::probe::finding::Finding;
 use crate::probe::label::{Label, Severity};
+use crate::probe::survey::Below;
 use crate::probe::survey::http::{Mute, Question, Reply, Spoken, Url, redirect};
 use crate::types::{Identifier, Printable};
 use http::HeaderMap;
@@ -26,16 +27,7 @@ pub struct Policy<'a> {
     /// Whether the handshake asked for a client certificate: then a 400 or 403 may be for want of it.
     pub client_certificate_asked: bool,
     /// What is known of the names below the host.
-    pub below: &'a [Below<'a>],
-}
-
-/// A configured name below the host.
-#[derive(Debug, Clone, Copy)]
-pub struct Below<'a> {
-    /// The name.
-    pub name: &'a Identifier,
-    /// Its worst finding; none where it is well.
-    pub fault: Option<Label>,
+    pub below: &'a [Below],
 }
 
 /// What port 80 does for who comes without TLS.
@@ -91,7 +83,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
             client_certificate_asked: (view.shaken().client_certificate_asked && !view.admits())
                 || view.sight.renegotiates
                 || view.sight.asks_late,
-            below: &[],
+            below: &case.survey.below,
         };
         Some(judge(&policy).into_iter().map(|finding| view.found(finding)))
     });

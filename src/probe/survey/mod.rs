@@ -56,6 +56,17 @@ pub struct Survey {
     pub sights: Vec<Sight>,
     /// What lies on this machine's disk, where somebody asked.
     pub disk: Option<Disk>,
+    /// What became of names below the target's, where they were looked at.
+    pub below: Vec<Below>,
+}
+
+/// A name below a target's, and whether it can be held to HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Below {
+    /// The name.
+    pub name: Identifier,
+    /// Why not: the label of its worst failure; none where it is well.
+    pub fault: Option<Label>,
 }
 
 /// Looks at targets.
@@ -106,7 +117,7 @@ impl Surveyor {
                 sight.rounds = rounds;
             }
         }
-        Ok(Survey { query, at, unresolved, sights, disk: None })
+        Ok(Survey { query, at, unresolved, sights, disk: None, below: Vec::new() })
     }
 
     async fn addresses(&self, query: &Query) -> (Vec<(SocketAddr, Option<NodeName>)>, Vec<Trouble>) {

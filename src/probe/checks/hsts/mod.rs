@@ -9,6 +9,7 @@ pub use parse::{Hsts, parse};
 use super::http::{Policy, Port80};
 use crate::probe::finding::Finding;
 use crate::probe::label::Label;
+use crate::probe::survey::Survey;
 use crate::types::{Identifier, Printable, humane};
 use http::HeaderMap;
 use http::header::STRICT_TRANSPORT_SECURITY;
@@ -51,6 +52,14 @@ pub fn judge(policy: &Policy<'_>) -> Vec<Finding> {
         return vec![Finding::new(Label::HstsIgnoredBadCert, seen)];
     }
     vec![step(policy, host, read, value)]
+}
+
+/// Whether an address sends a policy that lasts a year: the next step would bind the names below too.
+#[must_use]
+pub fn is_long(survey: &Survey) -> bool {
+    let spoken = survey.sights.iter().filter_map(|sight| sight.http.as_ref()?.as_ref().ok());
+    let mut policies = spoken.filter_map(|spoken| first(&spoken.first.head.headers));
+    policies.any(|policy| policy.is_ok_and(|read| read.max_age >= YEAR))
 }
 
 /// The first of the policies sent, which is the one that browsers take.
@@ -171,13 +180,17 @@ fn below(policy: &Policy<'_>, host: &str) -> (bool, String) {
     let faulty: Vec<String> =
         policy.below.iter().filter_map(|it| Some(format!("{} ({})", it.name, it.fault?.as_str()))).collect();
     let unseen = format!("Hosts under {host} that nobody named cannot be seen from here.");
-    match (faulty.is_empty(), policy.below.len()) {
-        (true, 0) => (true, format!("once every name under {host} is served over HTTPS. {unseen}")),
-        (true, count) => (true, format!("the {count} configured names under {host} are well. {unseen}")),
-        (false, count) => {
-            (false, format!("of the {count} configured names under {host} these fail: {}. {unseen}", faulty.join(", ")))
+    let count = policy.below.len();
+    let names = if count == 1 { "name" } else { "names" };
+    let said = match (faulty.is_empty(), count) {
+        (true, 0) => format!("once every name under {host} is served over HTTPS. {unseen}"),
+        (true, 1) => format!("the 1 configured name under {host} is well. {unseen}"),
+        (true, _) => format!("the {count} configured {names} under {host} are well. {unseen}"),
+        (false, _) => {
+            format!("of the {count} configured {names} under {host} these fail: {}. {unseen}", faulty.join(", "))
         }
-    }
+    };
+    (faulty.is_empty(), said)
 }
 
 fn span(seconds: u64) -> String {

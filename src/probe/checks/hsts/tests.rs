@@ -212,7 +212,8 @@ fn an_error_page_says_nothing_about_the_policy() {
     assert_eq!(judged(404, false), [Label::HstsHttpOnly]);
     assert_eq!(judged(503, false), []);
     assert_eq!((judged(400, true), judged(403, true)), (vec![], vec![]));
-    assert_eq!(judged(400, false), [Label::HstsHttpOnly]);
+    assert_eq!(judged(403, false), [Label::HstsHttpOnly]);
+    assert_eq!((judged(400, false), judged(421, false)), (vec![], vec![]), "the request went astray");
 }
 
 #[test]
@@ -241,9 +242,9 @@ fn each_step_says_whether_the_next_one_is_safe() {
 
 #[test]
 fn names_below_that_fail_stand_against_the_next_step() {
-    use super::super::http::Below;
-    let (good, bad) = (host("www.shop.test"), host("old.shop.test"));
-    let below = [Below { name: &good, fault: None }, Below { name: &bad, fault: Some(Label::Expired) }];
+    use crate::probe::survey::Below;
+    let below = [("www.shop.test", None), ("old.shop.test", Some(Label::Expired))];
+    let below = below.map(|(name, fault)| Below { name: host(name), fault });
     let found = judge(&Policy {
         host: &host("shop.test"),
         port: 443,
