@@ -466,7 +466,9 @@ impl Bench {
         };
         let (leaf, family) = (generation.about.leaf, generation.about.family);
         let chain = &generation.served;
-        let look = Look { endpoint, leaf, chain, family, roots: &self.issuer()?.roots, handshakes, over };
+        // What is looked at only for drift was looked up when it was new; ARI tells when a CA takes it back.
+        let (roots, revocation) = (&self.issuer()?.roots, whole);
+        let look = Look { endpoint, leaf, chain, family, roots, handshakes, over, revocation };
         Ok(self.ports.prober.observe(&look).await)
     }
 

@@ -113,6 +113,8 @@ pub struct Look<'a> {
     pub handshakes: u32,
     /// …over at least this span. The first one that does not match ends the look.
     pub over: Duration,
+    /// Whether to look as well whether the leaf's CRL, where it names one, lists it.
+    pub revocation: bool,
 }
 
 /// What one address showed.

@@ -1,18 +1,20 @@
 //! Looks for the confirm step: does each address of an endpoint serve what it should?
 
+use super::checks::revocation;
 use super::far::Far;
-use super::handshake::{Client, Offer};
+use super::handshake::{Client, Handshake, Offer};
 use super::judge::{self, Bench};
 use super::label::{Label, Trouble};
 use super::relay::Watched;
 use super::resolve;
+use super::survey::crl::Lists;
 use super::target::server_name;
 use crate::config::spec::{Expect, Target};
 use crate::net::dns::Resolver;
-use crate::pki::{Anchors, RootStore};
+use crate::pki::{Anchors, Certificate, RootStore};
 use crate::ports::{Clock, Look, Observation, Pending, Prober, Shown};
 use crate::types::{Failure, KeyFamily, Printable, Vantage};
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join, join_all};
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,6 +25,9 @@ use tokio::time::Instant;
 /// Handshakes under way at once, over all looks: well below the usual limit of 1,024 open files.
 const AT_ONCE: usize = 256;
 
+/// How long a CRL is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Looks over TLS, from this machine or from where an endpoint says.
 pub struct TlsProber {
     resolver: Rc<Resolver>,
@@ -31,6 +36,7 @@ pub struct TlsProber {
     client: Client,
     slots: Semaphore,
     far: Far,
+    lists: Lists,
 }
 
 impl TlsProber {
@@ -46,6 +52,7 @@ impl TlsProber {
             client: Client::new()?,
             slots: Semaphore::new(AT_ONCE),
             far: Far::default(),
+            lists: Lists::in_passing(),
         })
     }
 
@@ -114,16 +121,41 @@ impl TlsProber {
         let rounds = look.handshakes.max(1);
         let gap = if rounds > 1 { look.over / (rounds - 1) } else { Duration::ZERO };
         let began = Instant::now();
-        let mut notes: Vec<Printable> = Vec::new();
-        for round in 0..rounds {
-            tokio::time::sleep_until(began + gap * round).await;
-            let (shown, found) = self.once(look, address, sni, anchors).await;
-            notes.extend(found);
-            if shown != Shown::Wanted {
-                return Observation { address: Some(address), shown, matched: round, notes: distinct(notes) };
+        let (mut shown, mut notes, handshake) = self.once(look, address, sni, anchors).await;
+        let mut matched = u32::from(shown == Shown::Wanted);
+        if shown == Shown::Wanted {
+            let revoked = OptionFuture::from(look.revocation.then(|| Box::pin(self.revoked(look, &handshake))));
+            let rest = async {
+                for round in 1..rounds {
+                    tokio::time::sleep_until(began + gap * round).await;
+                    let (seen, found, _) = self.once(look, address, sni, anchors).await;
+                    notes.extend(found);
+                    if seen != Shown::Wanted {
+                        shown = seen;
+                        return;
+                    }
+                    matched += 1;
+                }
+            };
+            let ((), revoked) = join(rest, revoked).await;
+            notes.extend(revoked.flatten());
+        }
+        Observation { address: Some(address), shown, matched, notes: distinct(notes) }
+    }
+
+    /// Whether its CRL lists the leaf that was shown. Beside the handshakes, and only as long as they may take anyway: a list that is
+    /// slow, gone or not the issuer's is nothing against the certificate.
+    async fn revoked(&self, look: &Look<'_>, handshake: &Handshake) -> Option<Printable> {
+        let sent: Vec<Certificate> = handshake.chain.iter().filter_map(|it| Certificate::from_der(it).ok()).collect();
+        let fetched = tokio::time::timeout(PATIENCE, self.lists.of(sent.get(..1)?)).await.ok()?;
+        for looked in revocation::look(&sent, &[], &fetched, self.clock.now()) {
+            tracing::debug!(endpoint = %look.endpoint, url = %looked.url, "CRL: {}", looked.outcome);
+            if let Some(found) = revocation::findings(&sent, &[0], &[looked]).first() {
+                tracing::warn!(endpoint = %look.endpoint, "{}: {}", found.label.as_str(), found.seen);
+                return Some(Printable::new(&format!("{}: {}", found.label.as_str(), found.seen)));
             }
         }
-        Observation { address: Some(address), shown: Shown::Wanted, matched: rounds, notes: distinct(notes) }
+        None
     }
 
     async fn once(
@@ -132,7 +164,7 @@ impl TlsProber {
         address: SocketAddr,
         sni: &ServerName<'static>,
         anchors: Option<&Anchors>,
-    ) -> (Shown, Vec<Printable>) {
+    ) -> (Shown, Vec<Printable>, Handshake) {
         let shake = async |family: Option<KeyFamily>| {
             // Never closed: an error cannot come.
             let _slot = self.slots.acquire().await;
@@ -147,10 +179,12 @@ impl TlsProber {
             // A server that still has only a certificate of the other family refuses: see what it does serve.
             let again = shake(None).await;
             if !again.chain.is_empty() {
-                return judge::shown(&again, &bench);
+                let (shown, notes) = judge::shown(&again, &bench);
+                return (shown, notes, again);
             }
         }
-        judge::shown(&handshake, &bench)
+        let (shown, notes) = judge::shown(&handshake, &bench);
+        (shown, notes, handshake)
     }
 }
 

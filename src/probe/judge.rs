@@ -244,6 +244,7 @@ mod tests {
                 roots: &Roots::Unchecked,
                 handshakes: 1,
                 over: Duration::ZERO,
+                revocation: false,
             };
             shown(handshake, &Bench { look: &look, address, anchors: None, now: in_2026() })
         }

@@ -1,14 +1,18 @@
 //! Fetching CRLs from servers that serve them, and from others.
 
-use super::rig::{Nginx, scratch};
+use super::rig::{Nginx, SServer, scratch};
 use super::somewhere;
-use super::support::listen;
+use super::support::{Ca, How, Leaf, listen, look_how};
 use everleaf::pki::Certificate;
+use everleaf::ports::Shown;
 use everleaf::probe::survey::crl::{Fetched, Lists, MAX_CRL};
-use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair};
+use everleaf::types::Printable;
+use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, SerialNumber};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A certificate that points to `urls`.
@@ -101,4 +105,73 @@ fn what_is_too_large_or_too_slow_is_given_up_with_words() {
     assert!(found.iter().all(|it| it.list.as_ref().is_err_and(|failure| failure.code == "net:timeout")), "{found:?}");
     let took = began.elapsed();
     assert!(Duration::from_secs(9) < took && took < Duration::from_secs(18), "{took:?}");
+}
+
+/// Number 7, which points to `url`.
+fn seventh(ca: &Ca, url: &str) -> Leaf {
+    ca.issue_with("a.test", &KeyPair::generate().unwrap(), |params| {
+        params.serial_number = Some(SerialNumber::from(7));
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.to_owned()] }];
+    })
+}
+
+/// A server that answers every request with `list`, and how often it was asked.
+fn publishing(list: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let address = listen(somewhere(), move |_, mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        counted.fetch_add(1, Ordering::Relaxed);
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", list.len());
+        let _ = stream.write_all(&[head.as_bytes(), &list].concat());
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_fresh_certificate_that_is_revoked_already_is_told_of_and_counts_as_served() {
+    let (ca, other) = (Ca::new("A"), Ca::new("B"));
+    // Whoever lists it, and what is noted of it.
+    for (list, noted) in [
+        (ca.crl(7), Some("revoked: the CRL at ")),
+        (ca.crl(8), None),
+        (other.crl(7), None),
+        (b"<html>later</html>".to_vec(), None),
+    ] {
+        let (at, asked) = publishing(list);
+        let leaf = seventh(&ca, &format!("http://{at}/list"));
+        let server = SServer::bare(somewhere(), &leaf.cert, &leaf.chain, &leaf.key, &[]);
+        let how = How { handshakes: 3, over: Duration::from_millis(300), revocation: true, ..How::default() };
+        let whole = look_how(server.address(), &leaf, &how);
+        assert_eq!((whole.shown.clone(), whole.matched), (Shown::Wanted, 3), "{whole:?}");
+        let notes: Vec<&str> = whole.notes.iter().map(Printable::as_str).collect();
+        match noted {
+            Some(begins) => {
+                assert!(notes.len() == 1 && notes[0].starts_with(begins), "{notes:?}");
+                assert!(notes[0].contains("lists a.test, serial 07: ") && notes[0].contains("key"), "{notes:?}");
+            }
+            None => assert!(notes.is_empty(), "{notes:?}"),
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "once a look");
+        let glance = look_how(server.address(), &leaf, &How::default());
+        assert!(glance.shown == Shown::Wanted && glance.notes.is_empty(), "{glance:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "a glance fetches nothing");
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_had_is_nothing_against_a_fresh_certificate() {
+    let ca = Ca::new("A");
+    let hung = listen(somewhere(), |_, mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    for place in [somewhere(), hung] {
+        let leaf = seventh(&ca, &format!("http://{place}/list"));
+        let server = SServer::bare(somewhere(), &leaf.cert, &leaf.chain, &leaf.key, &[]);
+        let began = Instant::now();
+        let seen = look_how(server.address(), &leaf, &How { revocation: true, ..How::default() });
+        assert!(seen.shown == Shown::Wanted && seen.notes.is_empty(), "{seen:?}");
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    }
 }

@@ -6,7 +6,10 @@ use everleaf::pki::Certificate;
 use everleaf::ports::{Clock, Look, Observation, Pending, Prober};
 use everleaf::probe::TlsProber;
 use everleaf::types::{Fingerprint, KeyFamily, Timestamp, Vantage, sha256};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -48,6 +51,25 @@ impl Ca {
     pub(crate) fn twin(&self) -> String {
         let issuer = rcgen::Issuer::from_params(&self.root.0, &self.root.1);
         self.intermediate.0.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().pem()
+    }
+
+    /// A CRL of the intermediate that lists this serial number, DER.
+    pub(crate) fn crl(&self, serial: u64) -> Vec<u8> {
+        let params = CertificateRevocationListParams {
+            this_update: (SystemTime::now() - Duration::from_secs(3600)).into(),
+            next_update: (SystemTime::now() + Duration::from_secs(86_400)).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: (SystemTime::now() - Duration::from_secs(7200)).into(),
+                reason_code: Some(RevocationReason::KeyCompromise),
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer = rcgen::Issuer::from_params(&self.intermediate.0, &self.intermediate.1);
+        params.signed_by(&issuer).unwrap().der().to_vec()
     }
 
     pub(crate) fn issue(&self, name: &str) -> Leaf {
@@ -108,7 +130,7 @@ fn authority(name: &str) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     params
 }
@@ -174,6 +196,7 @@ pub(crate) struct How {
     pub(crate) roots: Roots,
     pub(crate) sni: Option<String>,
     pub(crate) resolvers: Vec<SocketAddr>,
+    pub(crate) revocation: bool,
 }
 
 impl Default for How {
@@ -186,6 +209,7 @@ impl Default for How {
             roots: Roots::Unchecked,
             sni: None,
             resolvers: Vec::new(),
+            revocation: false,
         }
     }
 }
@@ -212,6 +236,7 @@ pub(crate) fn look(target: Target, leaf: &Leaf, how: &How) -> Vec<Observation> {
             roots: &how.roots,
             handshakes: how.handshakes,
             over: how.over,
+            revocation: how.revocation,
         };
         prober.observe(&look).await
     })

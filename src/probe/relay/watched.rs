@@ -30,6 +30,9 @@ pub struct Watched {
     family: KeyFamily,
     handshakes: u32,
     over_ms: u64,
+    /// Whether to look whether the leaf is revoked.
+    #[serde(default)]
+    revocation: bool,
     /// What a certificate must chain to, where any valid one will do.
     #[serde(default)]
     valid: Option<Trust>,
@@ -78,6 +81,7 @@ impl Watched {
             family: look.family,
             handshakes: look.handshakes,
             over_ms: u64::try_from(look.over.as_millis()).unwrap_or(u64::MAX),
+            revocation: look.revocation,
             valid: anchors.map(trust),
         }
     }
@@ -122,6 +126,7 @@ impl Watched {
             roots: &Roots::System,
             handshakes: self.handshakes(),
             over: self.over(),
+            revocation: self.revocation,
         }
     }
 

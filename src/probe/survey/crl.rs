@@ -12,13 +12,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
 
-/// To open a connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// For one list, redirects and the whole reply included.
-const FETCH_LIMIT: Duration = Duration::from_secs(10);
 /// The largest list that is read: near a million entries. CAs that sign by the million cut theirs into pieces of a few megabytes.
 pub const MAX_CRL: usize = 32 << 20;
+/// The same in passing, where nobody asked for it.
+const MAX_IN_PASSING: usize = 8 << 20;
+/// How long a list, or that there was none, is remembered: a daemon lives longer than a list counts.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 /// Places tried for one certificate, one after another until one answers.
 const PLACES: usize = 2;
 /// Certificates of one chain that are looked up.
@@ -42,21 +43,40 @@ pub struct Fetched {
 
 type Slot = Rc<OnceCell<Result<Bytes, Failure>>>;
 
-/// Fetches lists, and keeps them for the length of a run.
+/// A list that was asked for.
+struct Kept {
+    url: String,
+    since: Instant,
+    slot: Slot,
+}
+
+/// Fetches lists, and keeps them for those who ask again.
 pub struct Lists {
     http: Http,
-    kept: RefCell<VecDeque<(String, Slot)>>,
+    most: usize,
+    kept: RefCell<VecDeque<Kept>>,
     slots: Semaphore,
 }
 
 impl Default for Lists {
+    /// For who asks for them: 5 s to connect, 10 s for one list, redirects and the whole reply included, [`MAX_CRL`].
     fn default() -> Self {
-        let options = Options { connect: CONNECT_LIMIT, request: FETCH_LIMIT, ca_bundle: None, plain: Plain::Anywhere };
-        Self { http: Http::new(options), kept: RefCell::default(), slots: Semaphore::new(AT_ONCE) }
+        Self::bounded(Duration::from_secs(5), Duration::from_secs(10), MAX_CRL)
     }
 }
 
 impl Lists {
+    /// For who has other business: 2 s to connect, 4 s for one list, 8 MiB.
+    #[must_use]
+    pub fn in_passing() -> Self {
+        Self::bounded(Duration::from_secs(2), Duration::from_secs(4), MAX_IN_PASSING)
+    }
+
+    fn bounded(connect: Duration, request: Duration, most: usize) -> Self {
+        let options = Options { connect, request, ca_bundle: None, plain: Plain::Anywhere };
+        Self { http: Http::new(options), most, kept: RefCell::default(), slots: Semaphore::new(AT_ONCE) }
+    }
+
     /// The lists that the certificates `sent` point to, the leaf's first. A certificate that points nowhere has none.
     pub async fn of(&self, sent: &[Certificate]) -> Vec<Fetched> {
         let pointing = sent.iter().enumerate().filter(|(_, it)| !it.crl_urls.is_empty()).take(CERTIFICATES);
@@ -89,7 +109,7 @@ impl Lists {
     async fn ask(&self, url: &str) -> Result<Bytes, Failure> {
         // Never closed: an error cannot come.
         let _slot = self.slots.acquire().await;
-        let reply = self.http.send(Request { limit: MAX_CRL, ..Request::new(Method::GET, url) }).await?;
+        let reply = self.http.send(Request { limit: self.most, ..Request::new(Method::GET, url) }).await?;
         if reply.status != 200 {
             let message = format!("the server answers with status {}", reply.status);
             return Err(Failure::new(Class::Retry, "crl:status", url, message));
@@ -99,11 +119,12 @@ impl Lists {
 
     fn slot(&self, url: &str) -> Slot {
         let mut kept = self.kept.borrow_mut();
-        if let Some((_, slot)) = kept.iter().find(|(known, _)| known == url) {
-            return Rc::clone(slot);
+        kept.retain(|it| it.since.elapsed() < REMEMBERED);
+        if let Some(known) = kept.iter().find(|it| it.url == url) {
+            return Rc::clone(&known.slot);
         }
         let slot = Slot::default();
-        kept.push_back((url.to_owned(), Rc::clone(&slot)));
+        kept.push_back(Kept { url: url.to_owned(), since: Instant::now(), slot: Rc::clone(&slot) });
         slot
     }
 
@@ -111,10 +132,10 @@ impl Lists {
     fn forget(&self) {
         let mut kept = self.kept.borrow_mut();
         let size = |slot: &Slot| slot.get().map_or(0, |list| list.as_ref().map_or(0, Bytes::len));
-        let mut bytes: usize = kept.iter().map(|(_, slot)| size(slot)).sum();
+        let mut bytes: usize = kept.iter().map(|it| size(&it.slot)).sum();
         while kept.len() > KEPT || bytes > KEPT_BYTES {
-            let Some((_, oldest)) = kept.pop_front() else { break };
-            bytes -= size(&oldest);
+            let Some(oldest) = kept.pop_front() else { break };
+            bytes -= size(&oldest.slot);
         }
     }
 }
