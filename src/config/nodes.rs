@@ -10,8 +10,7 @@ use std::time::Duration;
 
 /// Signals that servers take for "read your files again".
 const SIGNALS: [&str; 4] = ["HUP", "USR1", "USR2", "WINCH"];
-const RELOAD_FORMS: &str =
-    "write none, hook, { systemd: UNIT }, { signal: HUP, pid_file: FILE } or { exec: [PROGRAM, …] }";
+const RELOAD_FORMS: &str = "write none, hook, { systemd: UNIT }, { signal: HUP, pid_file: FILE }, { haproxy: SOCKET } or { exec: [PROGRAM, …] }";
 
 /// What is written of a node that ssh reaches.
 struct SshFields<'a> {
@@ -169,7 +168,7 @@ impl Reader<'_> {
         }
         let mut fields = Fields::open(self, node, "a reload")?;
         let (systemd, signal, exec) = (fields.take("systemd"), fields.take("signal"), fields.take("exec"));
-        let pid_file = fields.take("pid_file");
+        let (pid_file, haproxy, list) = (fields.take("pid_file"), fields.take("haproxy"), fields.take("crt_list"));
         let at = fields.at;
         fields.close(self);
         if let (Some(pid_file), None) = (pid_file, signal) {
@@ -180,10 +179,18 @@ impl Reader<'_> {
             );
             return None;
         }
-        match (systemd, signal, exec) {
-            (Some(unit), None, None) => Some(Reload::Systemd { unit: self.unit(unit)? }),
-            (None, Some(signal), None) => self.signal(signal, pid_file),
-            (None, None, Some(hook)) => Some(Reload::Exec(self.hook(hook, hook_time)?)),
+        if let (Some(list), None) = (list, haproxy) {
+            self.error(list.at, "`crt_list` goes with `haproxy`", "such as { haproxy: /run/haproxy/admin.sock }");
+            return None;
+        }
+        match (systemd, signal, exec, haproxy) {
+            (Some(unit), None, None, None) => Some(Reload::Systemd { unit: self.unit(unit)? }),
+            (None, Some(signal), None, None) => self.signal(signal, pid_file),
+            (None, None, Some(hook), None) => Some(Reload::Exec(self.hook(hook, hook_time)?)),
+            (None, None, None, Some(socket)) => {
+                let list = list.map(|node| self.path(node));
+                Some(Reload::HaProxy { socket: self.path(socket)?, list: list.map_or(Some(None), |it| it.map(Some))? })
+            }
             _ => {
                 self.error(at, "a reload is exactly one thing", RELOAD_FORMS);
                 None

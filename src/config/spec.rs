@@ -232,6 +232,13 @@ pub enum Reload {
         /// Where the pid stands.
         pid_file: PathBuf,
     },
+    /// The running HAProxy is given what was published, by its runtime API: no reload, no connection lost.
+    HaProxy {
+        /// Its `stats socket`, of level `admin`.
+        socket: PathBuf,
+        /// The crt-list that new certificates are added to.
+        list: Option<PathBuf>,
+    },
     /// A command of one's own.
     Exec(Hook),
     /// The node's own hook, called with the event `reload`.

@@ -4,6 +4,7 @@
 //! layout over one connection; an `exec` node's hook carries the files itself. Nothing here believes that a server serves what was published: only a probe does.
 
 mod exec;
+mod haproxy;
 mod local;
 mod pair;
 mod pid_file;

@@ -1,5 +1,6 @@
 //! Check, then reload: once for however many certificates.
 
+use super::haproxy::Runtime;
 use super::{Nodes, at, pair, pid_file};
 use crate::config::spec::{Hook, Node, NodeKind, Reload};
 use crate::hook::{Answer, Call};
@@ -20,7 +21,12 @@ impl Nodes {
             if let Some(check) = &node.check {
                 self.check_over(ssh, node, check).await?;
             }
-            return self.reload_over(ssh, node, contexts).await;
+            return match &node.reload {
+                Reload::HaProxy { socket, list } => {
+                    self.update(Runtime { node, socket, list: list.as_deref() }, contexts).await
+                }
+                _ => self.reload_over(ssh, node, contexts).await,
+            };
         }
         if let Some(hook) = checker(node) {
             self.check(self.call(hook, "check", &at(&node.name)).about(contexts)).await?;
@@ -53,6 +59,9 @@ impl Nodes {
             (Reload::None, _) => Ok(()),
             (Reload::Systemd { unit }, _) => {
                 self.systemd.reload(unit, UNIT_RELOAD, &format!("{place}, unit {unit}")).await
+            }
+            (Reload::HaProxy { socket, list }, _) => {
+                self.update(Runtime { node, socket, list: list.as_deref() }, contexts).await
             }
             (Reload::Signal { signal, pid_file: file }, _) => pid_file::signal(signal, file, &place),
             (Reload::Exec(hook), _) | (Reload::Hook, NodeKind::Exec(hook)) => {

@@ -8,6 +8,7 @@ mod rig;
 
 mod deploy;
 mod deploy_ssh;
+mod haproxy;
 mod hooks;
 mod notify;
 mod reload;

@@ -21,7 +21,7 @@ pub(super) fn of_hook(hook: &Hook) -> String {
 /// A reload with its limit; nothing where there is nothing to do.
 pub(super) fn of_reload(reload: &Reload) -> Option<(String, Duration)> {
     match reload {
-        Reload::None | Reload::Hook => None,
+        Reload::None | Reload::Hook | Reload::HaProxy { .. } => None,
         Reload::Systemd { unit } => Some((format!("systemctl reload -- {}", quoted(unit)), UNIT_RELOAD)),
         Reload::Signal { signal, pid_file } => Some((signalled(signal, pid_file), SIGNAL)),
         Reload::Exec(hook) => Some((of_hook(hook), hook.timeout)),
