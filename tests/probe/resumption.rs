@@ -55,6 +55,13 @@ fn tickets_are_shared_by_those_who_have_the_same_key() {
         assert_labels(&format!("{one} {two}"), &findings, wanted, words);
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
+    // And with what is asked of clients.
+    let roots = dir.path().join("roots.pem");
+    fs::write(&roots, ca.root()).unwrap();
+    let asks = format!("{a} ssl_client_certificate {}; ssl_verify_client optional;", roots.display());
+    let (http, addresses) = pair(dir.path(), &leaf, [&a, &asks]);
+    let _nginx = Nginx::start(&http, addresses[0]);
+    assert_labels("who is asked", &found(&ca, "a.test", &addresses), &[Label::ClientCertOptional, Ok], &[]);
     // Tickets go with their certificate: of another one they are not expected to be taken.
     let (first, [one, _]) = pair(dir.path(), &leaf, [&a, &a]);
     let (second, [two, _]) = pair(dir.path(), &rsa, [&b, &b]);

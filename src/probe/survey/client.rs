@@ -1,7 +1,7 @@
 //! The looks at what a server wants of clients, and at what it makes of a certificate that it is given.
 
 use super::Surveyor;
-use super::http::{Mute, Question, Spoken, request};
+use super::http::{LIMIT, Mute, Question, Spoken, request};
 use super::late;
 use super::sight::Sight;
 use crate::probe::checks::denies;
@@ -62,7 +62,7 @@ impl Surveyor {
         let open = async || again.watch(self.client.open(address, &offer).await);
         // Some servers know no HEAD, and are silent.
         let question = Question::https(&query.name, address.port());
-        let answer = request(&open, &question, "GET", "/");
+        let answer = request(&open, &question, "GET", "/", LIMIT);
         // It waits for our part of the other handshake, which will not come.
         let wanted = async {
             while !again.seen() {
@@ -108,7 +108,7 @@ impl Surveyor {
         let _socket = self.open.acquire().await;
         let open = async || self.client.open(address, offer).await;
         let question = Question::https(&query.name, address.port());
-        request(&open, &question, "HEAD", NOWHERE).await.ok().map(|head| head.status)
+        request(&open, &question, "HEAD", NOWHERE, LIMIT).await.ok().map(|head| head.status)
     }
 
     /// What it makes of the given certificate, in each version.

@@ -84,12 +84,13 @@ impl Surveyor {
         let (Some(agreed), Some(leaf), true) = (&shaken.agreed, shaken.chain.first(), shaken.end.is_ok()) else {
             return Vec::new();
         };
-        // Some servers bind a session to all certificates that they have.
+        // Some servers bind a session to all certificates that they have, and to the clients' CAs.
         let second = |sight: &Sight| sight.other_family.as_ref().and_then(|it| it.chain.first().cloned());
         let alike = |other: &&Sight| {
             let shown = other.telling();
-            let same = shown.end.is_ok() && shown.chain.first() == Some(leaf) && second(other) == second(sight);
-            other.address != sight.address && same
+            let asks = shown.client_certificate_asked == shaken.client_certificate_asked;
+            let same = shown.chain.first() == Some(leaf) && second(other) == second(sight) && asks;
+            other.address != sight.address && shown.end.is_ok() && same
         };
         // Each meets those that come after it, so that in a large fleet too everybody is asked.
         let at = sights.iter().position(|it| it.address == sight.address).unwrap_or_default();

@@ -20,7 +20,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// For one request, connecting included: a peer that speaks something else in TLS may stay silent for ever.
 pub const LIMIT: Duration = Duration::from_secs(3);
 /// How long an answer to `HEAD` is waited for: some servers know only `GET`, and are silent.
-const HEAD_LIMIT: Duration = Duration::from_millis(1500);
+const HEAD_LIMIT: Duration = Duration::from_millis(1200);
+/// How long an answer to `GET` is waited for after that: whoever speaks no HTTP is silent to it too.
+const GET_LIMIT: Duration = Duration::from_millis(2300);
 /// For following redirects.
 const ONWARD_LIMIT: Duration = Duration::from_secs(3);
 /// Requests to one place: the first, and redirects that stay there.
@@ -128,7 +130,7 @@ impl fmt::Display for Mute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unopened(trouble) => f.write_str(&trouble.message),
-            Self::Silent => write!(f, "no answer to GET within {} s", LIMIT.as_secs()),
+            Self::Silent => f.write_str("no answer to HEAD, nor to GET, within some seconds"),
             Self::NotHttp(first) => write!(f, "the answer is no HTTP/1: {:?}", first.as_str()),
             Self::TooLarge => write!(f, "the answer's head is longer than {MAX_HEAD} bytes"),
             Self::Alert(alert) => write!(f, "the peer sends the alert {alert:?}"),
@@ -172,9 +174,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     O: AsyncFn() -> Result<S, Trouble>,
 {
-    let head = match request(open, question, "HEAD", path).await {
+    let head = match request(open, question, "HEAD", path, HEAD_LIMIT).await {
         Ok(head) if !refuses_head(head.status) => head,
-        Ok(_) | Err(Mute::Silent | Mute::Broken(_)) => request(open, question, "GET", path).await?,
+        Ok(_) | Err(Mute::Silent | Mute::Broken(_)) => request(open, question, "GET", path, GET_LIMIT).await?,
         Err(mute) => return Err(mute),
     };
     Ok(Reply { path: path.to_owned(), head, at: clock.now() })
@@ -186,7 +188,13 @@ const fn refuses_head(status: u16) -> bool {
 }
 
 /// One request over a stream of its own.
-pub(super) async fn request<S, O>(open: &O, question: &Question, method: &str, path: &str) -> Result<Head, Mute>
+pub(super) async fn request<S, O>(
+    open: &O,
+    question: &Question,
+    method: &str,
+    path: &str,
+    patience: Duration,
+) -> Result<Head, Mute>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     O: AsyncFn() -> Result<S, Trouble>,
@@ -200,7 +208,6 @@ where
             stream.flush().await
         };
         let sent = sent.await;
-        let patience = if method == "HEAD" { HEAD_LIMIT } else { LIMIT };
         match (tokio::time::timeout(patience, receive(&mut stream)).await.unwrap_or(Err(Mute::Silent)), sent) {
             (Err(Mute::Broken(_)), Err(error)) => Err(broken(&error)),
             (received, _) => received,
