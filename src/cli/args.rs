@@ -294,7 +294,7 @@ pub(super) struct Verify {
     /// A PEM file of trusted roots, or `system`; each one is judged by itself [default: system]
     #[arg(long = "ca", value_name = "FILE")]
     pub(super) stores: Vec<PathBuf>,
-    /// What it must be good for
+    /// What it must be good for: a server's certificate, or a client's, which a server with this --ca verifies
     #[arg(long = "use", value_name = "USE", default_value = "server")]
     pub(super) usage: Use,
     /// A public key of which the chain must hold one; may be repeated

@@ -37,7 +37,7 @@ pub(super) fn verify(context: &Context, typed: &Verify) -> Result<u8, Stop> {
         published: presented.published,
     };
     let judged = judge(&presented.sent, &question);
-    let verdict = settled(&presented, &judged);
+    let verdict = settled(&presented, &judged, &question);
     let target = typed.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ");
     if screen.json {
         screen.json(&Document::new(&target, &verdict, &judged.steps).files(&presented.taken))?;
@@ -53,9 +53,21 @@ pub(super) fn verify(context: &Context, typed: &Verify) -> Result<u8, Stop> {
     Ok(verdict.exit_code())
 }
 
-fn settled(presented: &Presented, judged: &Judged) -> Verdict {
+fn settled(presented: &Presented, judged: &Judged, question: &Question<'_>) -> Verdict {
     let found = presented.findings.iter().chain(&judged.findings).cloned().collect();
-    Verdict::new(found, || Label::Ok.meaning().to_owned())
+    let well = || match presented.sent.first().filter(|_| question.usage == Usage::Client) {
+        Some(leaf) => {
+            let stores: Vec<&str> = question.stores.iter().map(|store| store.name.as_str()).collect();
+            format!(
+                "{} is good for client authentication where {} is trusted, until {}. Whom a server takes it for cannot be seen here.",
+                leaf.subject_or_names(),
+                stores.join(" or "),
+                leaf.validity().end
+            )
+        }
+        None => Label::Ok.meaning().to_owned(),
+    };
+    Verdict::new(found, well)
 }
 
 /// What each file was taken for.

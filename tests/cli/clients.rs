@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -73,6 +74,8 @@ impl Desk {
         ] {
             write(&format!("{name}.pem"), &pem);
             write(&format!("{name}.key"), &key);
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(dir.path().join(format!("{name}.key")), private).expect("private");
         }
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let path = |name: &str| dir.path().join(name);
@@ -197,4 +200,25 @@ fn what_is_no_client_certificate_is_told_before_anything_is_sent() {
     // One file may hold both.
     desk.write("both.pem", format!("{alice}{}", fs::read_to_string(desk.path("alice.pem")).expect("read")));
     assert_eq!(desk.probe(&["--cert", "both.pem", "--key", "both.pem"]).code, 0);
+}
+
+#[test]
+fn whether_files_would_be_taken_for_client_authentication_is_told_offline() {
+    let desk = Desk::new();
+    let verified = |files: &[&str]| {
+        let mut command = program(&[&["verify", "--use", "client", "--ca", "clients.pem"], files].concat());
+        command.current_dir(desk.dir.path());
+        left(command)
+    };
+    let good = verified(&["alice.pem", "alice.key"]);
+    assert_eq!((good.code, good.err.as_str()), (0, ""), "{good:?}");
+    snapshot("cli/verify/client_good", &desk.plain(&good.out));
+    for (files, label) in [
+        (&["mallory.pem"][..], "client_cert_untrusted"),
+        (&["alice.pem", "mallory.key"], "disk_key_mismatch"),
+        (&["shop.pem"], "client_cert_wrong_usage"),
+    ] {
+        let said = verified(files);
+        assert!(said.code == 2 && said.out.contains(label), "{files:?}: {said:?}");
+    }
 }

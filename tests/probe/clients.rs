@@ -168,7 +168,7 @@ const OK: &[Label] = &[Label::Ok];
 fn nginx_refuses_in_http_and_the_certificate_tells_why() {
     use Label::*;
     let lab = Lab::new();
-    let [on, optional, lax, strict, plain, closed] = [(); 6].map(|()| somewhere());
+    let [on, optional, lax, strict, mute, plain, closed] = [(); 7].map(|()| somewhere());
     let vhost = |address, more: &str| {
         let more = format!(
             "{} {more} return 200",
@@ -187,6 +187,7 @@ fn nginx_refuses_in_http_and_the_certificate_tells_why() {
             vhost(optional, "ssl_verify_client optional;"),
             vhost(lax, "ssl_verify_client optional_no_ca;"),
             vhost(strict, "ssl_verify_client optional_no_ca; if ($ssl_client_verify != SUCCESS) { return 403; }"),
+            vhost(mute, "ssl_verify_client optional; if ($ssl_client_verify != SUCCESS) { return 444; }"),
             vhost(plain, ""),
             // A directory without an index is forbidden to everybody, with a certificate or without.
             vhost(closed, &format!("ssl_verify_client optional; root {};", lab.dir.path().display()))
@@ -211,6 +212,8 @@ fn nginx_refuses_in_http_and_the_certificate_tells_why() {
         ("optional", optional, None, vec![ClientCertOptional, Ok]),
         ("optional_no_ca", lax, None, vec![ClientCertOptional, Ok]),
         ("optional_no_ca and 403", strict, None, vec![ClientCertRequired]),
+        ("optional and silence", mute, None, vec![ClientCertRequired]),
+        ("optional and silence", mute, Some("good"), OK.to_vec()),
         ("nothing asked", plain, None, OK.to_vec()),
         ("nothing asked", plain, Some("expired"), OK.to_vec()),
         ("optional_no_ca", lax, Some("foreign"), vec![ClientCertOptional, Ok]),

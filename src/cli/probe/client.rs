@@ -2,9 +2,10 @@
 
 use crate::cli::args::Probe;
 use crate::pki::Certificate;
-use crate::probe::checks::client::Given;
+use crate::probe::checks::client::{Attempt, Given};
 use crate::probe::checks::{Case, View};
 use crate::probe::files::{Identity, Refusal};
+use crate::types::Timestamp;
 use std::rc::Rc;
 
 /// What is said beside each verdict on a client certificate.
@@ -25,7 +26,7 @@ pub(super) fn told(case: &Case<'_>) -> Vec<String> {
     let several = case.views.len() > 1;
     for view in &case.views {
         let place = if several { format!("{}, ", view.sight.address) } else { String::new() };
-        lines.extend(fate(view).iter().map(|line| format!("{place}{line}")));
+        lines.extend(fate(view, case.at).iter().map(|line| format!("{place}{line}")));
     }
     if case.views.iter().filter_map(|view| view.given.as_ref()).any(|given| !given.attempts.is_empty()) {
         lines.push(UNTESTED.to_owned());
@@ -41,14 +42,23 @@ fn who(leaf: &Certificate) -> String {
     if names.is_empty() { format!("{subject}, no SAN") } else { format!("{subject}, SAN {}", names.join(", ")) }
 }
 
-fn fate(view: &View<'_>) -> Vec<String> {
+fn fate(view: &View<'_>, now: Timestamp) -> Vec<String> {
     let Some(given) = &view.given else { return Vec::new() };
+    let mut lines: Vec<String> = given.attempts.iter().map(attempt).collect();
     if given.attempts.is_empty() {
-        return vec![unasked(view).to_owned()];
+        lines.push(unasked(view).to_owned());
     }
-    let word = |refused: bool| if refused { "refused" } else { "accepted" };
-    let each = given.attempts.iter().map(|it| format!("{}: {}, {}", it.version, word(it.refused.is_some()), it.seen));
-    each.chain(remark(given)).collect()
+    // Where it is refused, the findings say why.
+    if given.attempts.is_empty() || given.accepted() {
+        lines.extend(given.own(now).iter().map(|it| format!("others would refuse it: {}", it.seen)));
+    }
+    lines.extend(remark(given));
+    lines
+}
+
+fn attempt(attempt: &Attempt) -> String {
+    let word = if attempt.refused.is_some() { "refused" } else { "accepted" };
+    format!("{}: {word}, {}", attempt.version, attempt.seen)
 }
 
 fn unasked(view: &View<'_>) -> &'static str {

@@ -69,11 +69,14 @@ fn without(sight: &Sight) -> Without {
     match &sight.http {
         Some(Ok(spoken)) if denies(spoken.first.head.status) && !is_ordinary(sight, spoken) => {
             let status = spoken.first.head.status;
-            Without::Refused(format!("the handshake ends well, and HEAD {} is answered {status}", spoken.first.path))
+            Without::Refused(format!("the handshake ends well, and {} is answered {status}", spoken.first.path))
         }
         Some(Err(Mute::Alert(alert))) => {
             let alert = alert::named(*alert);
             Without::Refused(format!("the handshake ends well, and the request gets the fatal alert {alert}"))
+        }
+        Some(Err(Mute::Broken(why))) if is_web(sight.telling()) => {
+            Without::Refused(format!("the handshake ends well, and the request gets no answer: {why}"))
         }
         _ => Without::Works,
     }
@@ -101,6 +104,11 @@ pub(in crate::probe) const fn denies(status: u16) -> bool {
 fn is_ordinary(sight: &Sight, spoken: &Spoken) -> bool {
     let same = matches!(&sight.http, Some(Ok(without)) if without.first.head.status == spoken.first.head.status);
     same && sight.elsewhere.is_some_and(|status| !denies(status))
+}
+
+/// Whether it has agreed to speak HTTP: then it owes an answer.
+fn is_web(shake: &Handshake) -> bool {
+    shake.agreed.as_ref().is_some_and(|agreed| agreed.alpn.is_some())
 }
 
 /// The server asks only after the handshake.

@@ -1,7 +1,7 @@
 //! What a server makes of the client certificate that it is given. Servers tell the cause poorly: the alert, or the status, is
 //! held against what the certificate itself shows.
 
-use super::{denies, is_ordinary, listed};
+use super::{denies, is_ordinary, is_web, listed};
 use crate::config::spec::Usage;
 use crate::pki::Certificate;
 use crate::probe::alert;
@@ -68,6 +68,13 @@ impl<'a> Given<'a> {
         !self.attempts.is_empty() && self.attempts.iter().all(|it| it.refused.is_none())
     }
 
+    /// What is wrong with the certificate itself, whoever verifies it.
+    #[must_use]
+    pub fn own(&self, now: Timestamp) -> Vec<Finding> {
+        let bad = |it: &Finding| it.label.severity() == Severity::Fail;
+        by_itself(&self.identity.chain, Usage::Client, now).into_iter().filter(bad).collect()
+    }
+
     /// Why it is refused, where it is.
     pub(super) fn faults(&self, now: Timestamp) -> Vec<Finding> {
         let refused: Vec<Refused> = self.attempts.iter().filter_map(|it| it.refused).collect();
@@ -75,8 +82,7 @@ impl<'a> Given<'a> {
             return Vec::new();
         }
         let how = self.how();
-        let bad = |it: &Finding| it.label.severity() == Severity::Fail;
-        let own: Vec<Finding> = by_itself(&self.identity.chain, Usage::Client, now).into_iter().filter(bad).collect();
+        let own = self.own(now);
         let mut found: Vec<Finding> = own.iter().map(|it| it.with(&format!("; given it, {how}"))).collect();
         let told = refused.iter().find_map(|it| told(*it)).filter(|label| !own.iter().any(|it| same(it.label, *label)));
         let foreign = (self.named == Some(false)).then_some(Label::ClientCertUntrusted);
@@ -203,11 +209,14 @@ fn attempt(sight: &Sight, tried: &Tried) -> Attempt {
         (Ok(()), Some(Ok(spoken))) => {
             let status = spoken.first.head.status;
             let refused = denies(status) && !is_ordinary(sight, spoken);
-            let seen = format!("HEAD {} is answered {status}", spoken.first.path);
+            let seen = format!("{} is answered {status}", spoken.first.path);
             (seen, refused.then_some(Refused::Status(status)))
         }
         (Ok(()), Some(Err(Mute::Alert(alert)))) => {
             (format!("the request gets the fatal alert {}", alert::named(*alert)), Some(Refused::Alert(*alert)))
+        }
+        (Ok(()), Some(Err(Mute::Broken(why)))) if is_web(&tried.shake) => {
+            (format!("the request gets no answer: {why}"), Some(Refused::Otherwise(Label::ConnClosed)))
         }
         (Ok(()), Some(Err(mute))) => (mute.to_string(), None),
         (Ok(()), None) => ("the handshake ends well".to_owned(), None),
