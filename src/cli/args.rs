@@ -212,7 +212,7 @@ pub(super) struct Probe {
     /// What comes before TLS: smtp, imap, pop3, postgres, mysql or ldap
     #[arg(long, value_name = "KIND", value_parser = starttls)]
     pub(super) starttls: Option<StartTls>,
-    /// A PEM file of trusted roots, or `system`; each one is judged by itself [default: system]
+    /// A PEM file of trusted roots, `system` or `mozilla`; each one is judged by itself [default: system]
     #[arg(long = "ca", value_name = "FILE")]
     pub(super) stores: Vec<PathBuf>,
     /// A public key of which the chain must hold one; may be repeated
@@ -291,7 +291,7 @@ pub(super) struct Verify {
     /// A name or address it must be good for; may be repeated
     #[arg(long = "name", value_name = "HOST")]
     pub(super) names: Vec<Identifier>,
-    /// A PEM file of trusted roots, or `system`; each one is judged by itself [default: system]
+    /// A PEM file of trusted roots, `system` or `mozilla`; each one is judged by itself [default: system]
     #[arg(long = "ca", value_name = "FILE")]
     pub(super) stores: Vec<PathBuf>,
     /// What it must be good for: a server's certificate, or a client's, which a server with this --ca verifies

@@ -75,6 +75,18 @@ impl Anchors {
         self.certificates.iter().map(|root| pem::encode(pem::CERTIFICATE, root)).collect()
     }
 
+    /// Mozilla's store as it was when this program was built.
+    ///
+    /// # Errors
+    /// Class `Spec`, code `roots:unreadable`, when webpki cannot read one of its roots.
+    pub fn mozilla() -> Result<Self, Failure> {
+        let mut anchors = Self::default();
+        for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+            anchors.add(root.clone()).map_err(|why| unreadable("Mozilla's trust store", &why.to_string()))?;
+        }
+        Ok(anchors)
+    }
+
     fn add(&mut self, root: CertificateDer<'static>) -> Result<(), webpki::Error> {
         let anchor = webpki::anchor_from_trusted_cert(&root)?.to_owned();
         self.extracted.push(anchor);

@@ -8,7 +8,7 @@ mod watched;
 
 pub use watched::{Looked, Watched};
 
-use super::chain::Store;
+use super::chain::{MOZILLA, Source, Store};
 use super::target::{Place, Query, Target, Via};
 use crate::config::spec::{Roots, StartTls};
 use crate::hook::Said;
@@ -211,14 +211,17 @@ fn misunderstood(why: &str) -> Failure {
 
 impl Trusted {
     fn of(store: &Store) -> Self {
-        Self { name: store.name.clone(), pem: (!store.system).then(|| store.anchors.to_pem()) }
+        Self { name: store.name.clone(), pem: (store.source == Source::File).then(|| store.anchors.to_pem()) }
     }
 
     fn store(&self, roots: &RootStore) -> Result<Store, Failure> {
         let name = Printable::new(&self.name).to_string();
         Ok(match &self.pem {
-            Some(pem) => Store { anchors: Rc::new(Anchors::from_pem(pem.as_bytes(), &name)?), name, system: false },
-            None => Store { anchors: roots.load(&Roots::System)?, name, system: true },
+            Some(pem) => {
+                Store { anchors: Rc::new(Anchors::from_pem(pem.as_bytes(), &name)?), name, source: Source::File }
+            }
+            None if name == MOZILLA => Store::mozilla()?,
+            None => Store { anchors: roots.load(&Roots::System)?, name, source: Source::System },
         })
     }
 }

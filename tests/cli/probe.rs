@@ -233,6 +233,26 @@ fn monitoring_gets_its_line_and_its_code() {
 }
 
 #[test]
+fn trust_stores_are_judged_side_by_side() {
+    let shop = Shop::new();
+    let server = shop.serve(1, &shop.intermediate);
+    let place = server.address().to_string();
+    let found = |stores: &[&str]| {
+        let mut command = program(&["probe", "shop.example.com", "--connect", &place, "--json"]);
+        command.args(stores.iter().flat_map(|store| ["--ca", store])).current_dir(shop.dir.path());
+        let document = left(command).json();
+        (labels(&document)[0].to_owned(), document["findings"][0]["seen"].as_str().expect("text").to_owned())
+    };
+    let (label, seen) = found(&["mozilla"]);
+    assert!(label == "untrusted_root" && seen.ends_with("not in the trust store mozilla"), "{label}: {seen}");
+    let (label, seen) = found(&["root.pem", "mozilla"]);
+    assert!(
+        label == "trust_store_mismatch" && seen.contains("trusted by root.pem, and not by mozilla"),
+        "{label}: {seen}"
+    );
+}
+
+#[test]
 fn the_configurations_endpoints_are_its_fleets() {
     let shop = Shop::new();
     let (good, bare) = (shop.serve(1, &shop.intermediate), shop.serve(2, ""));

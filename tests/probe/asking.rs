@@ -21,7 +21,8 @@ pub(crate) fn found(ca: &Ca, name: &str, addresses: &[SocketAddr]) -> Vec<Findin
 /// The question that [`found`] asks.
 pub(crate) fn query(ca: &Ca, name: &str, addresses: &[SocketAddr]) -> Query {
     let anchors = Anchors::from_pem(ca.root().as_bytes(), "root.pem").unwrap();
-    let store = Store { name: "root.pem".into(), anchors: Rc::new(anchors), system: false };
+    let store =
+        Store { name: "root.pem".into(), anchors: Rc::new(anchors), source: everleaf::probe::chain::Source::File };
     let via =
         |at: &SocketAddr| Via { place: Place { host: Identifier::Ip(at.ip()), port: Some(at.port()) }, node: None };
     let host: Place = name.parse().unwrap();

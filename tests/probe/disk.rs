@@ -59,7 +59,7 @@ impl Scene {
     /// The labels of a disk, beside what is served.
     fn labels(&self, disk: &Disk, served: &Leaf) -> Vec<&'static str> {
         let anchors = RootStore::default().load(&Roots::File(self.path("root.pem"))).unwrap();
-        let stores = [Store { name: "test".into(), anchors, system: false }];
+        let stores = [Store { name: "test".into(), anchors, source: everleaf::probe::chain::Source::File }];
         let name = NAME.parse().unwrap();
         let question = Question {
             names: std::slice::from_ref(&name),

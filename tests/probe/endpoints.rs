@@ -62,7 +62,8 @@ impl Lab {
         let name: Identifier = name.parse().unwrap();
         let place = |address: &SocketAddr| Place { host: Identifier::Ip(address.ip()), port: Some(address.port()) };
         let anchors = Anchors::from_pem(&fs::read(self.roots()).unwrap(), "lab").unwrap();
-        let store = Store { name: "lab".into(), anchors: Rc::new(anchors), system: false };
+        let store =
+            Store { name: "lab".into(), anchors: Rc::new(anchors), source: everleaf::probe::chain::Source::File };
         let mut query = Query {
             target: Target { host: name.clone(), port: addresses[0].port() },
             connect: addresses.iter().map(|address| Via { place: place(address), node: None }).collect(),

@@ -134,7 +134,12 @@ fn surveyed(https: SocketAddr, http: Option<u16>, root: &str, off: i64) -> Vec<&
         name: name(),
         send_name: true,
         starttls: StartTls::No,
-        stores: vec![Store { name: "test".into(), anchors: Rc::new(anchors), system: false }].into(),
+        stores: vec![Store {
+            name: "test".into(),
+            anchors: Rc::new(anchors),
+            source: everleaf::probe::chain::Source::File,
+        }]
+        .into(),
         pins: Vec::new().into(),
         http_port: http,
         crl: false,

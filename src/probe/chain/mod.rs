@@ -18,19 +18,44 @@ mod webpki;
 use super::finding::Finding;
 use crate::config::spec::Usage;
 use crate::pki::{Anchors, Certificate};
-use crate::types::{Identifier, KeyId, Timestamp};
+use crate::types::{Failure, Identifier, KeyId, Timestamp};
 use route::View;
 use std::rc::Rc;
 
 /// A trust store with what people call it.
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// `system`, or the file.
+    /// `system`, `mozilla`, or the file.
     pub name: String,
     /// Its roots.
     pub anchors: Rc<Anchors>,
-    /// Whether it is the machine's own, where public CAs are.
-    pub system: bool,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a trust store comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The machine's own, where the public CAs are.
+    System,
+    /// Mozilla's, as this program was built with it: the public CAs.
+    Mozilla,
+    /// A file: mostly a private CA.
+    File,
+}
+
+/// How Mozilla's store is called.
+pub const MOZILLA: &str = "mozilla";
+
+impl Store {
+    /// Mozilla's store as this program was built with it.
+    ///
+    /// # Errors
+    /// As [`Anchors::mozilla`].
+    pub fn mozilla() -> Result<Self, Failure> {
+        let anchors = Rc::new(Anchors::mozilla()?);
+        Ok(Self { name: MOZILLA.to_owned(), anchors, source: Source::Mozilla })
+    }
 }
 
 /// What is asked of a list of certificates.

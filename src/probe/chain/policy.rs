@@ -1,5 +1,6 @@
 //! What is not cryptography: lifetimes, sizes, pins.
 
+use super::Source;
 use super::route::View;
 use crate::config::spec::Usage;
 use crate::pki::Certificate;
@@ -20,7 +21,7 @@ const MOST_BYTES: usize = 64 * 1024;
 pub(super) fn lifetime(leaf: &Certificate, view: &View<'_>, usage: Usage) -> Option<Finding> {
     let validity = leaf.validity();
     // The machine's store also holds roots that were put there by hand; their leaves lack the public policies.
-    let public = view.store.system && view.accepts() && leaf.public_policy;
+    let public = view.store.source != Source::File && view.accepts() && leaf.public_policy;
     let begins = |since: i64| validity.start >= Timestamp::from_secs(since);
     let limit = PUBLIC.iter().rev().find(|(since, _)| public && begins(*since)).map_or(LONGEST, |(_, days)| *days);
     (usage != Usage::Client && validity.width() > DAY * limit).then(|| {

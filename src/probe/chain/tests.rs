@@ -53,7 +53,7 @@ impl Case {
         let store = |(at, roots): (usize, &Vec<Certificate>)| {
             let text: String = roots.iter().map(Certificate::pem).collect();
             let anchors = Rc::new(Anchors::from_pem(text.as_bytes(), "test").unwrap());
-            Store { name: format!("store {}", at + 1), anchors, system: false }
+            Store { name: format!("store {}", at + 1), anchors, source: crate::probe::chain::Source::File }
         };
         let stores: Vec<Store> = self.stores.iter().enumerate().map(store).collect();
         let Self { names, usage, now, pins, .. } = self;

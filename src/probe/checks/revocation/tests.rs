@@ -94,7 +94,7 @@ impl World {
 }
 
 fn stores(issuer: &Authority) -> Vec<Store> {
-    vec![Store { name: "test".into(), anchors: Rc::new(issuer.anchors()), system: false }]
+    vec![Store { name: "test".into(), anchors: Rc::new(issuer.anchors()), source: crate::probe::chain::Source::File }]
 }
 
 #[test]

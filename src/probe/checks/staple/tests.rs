@@ -75,7 +75,11 @@ impl World {
     }
 
     fn stores(&self) -> Vec<Store> {
-        vec![Store { name: "test".into(), anchors: Rc::new(self.issuer.anchors()), system: false }]
+        vec![Store {
+            name: "test".into(),
+            anchors: Rc::new(self.issuer.anchors()),
+            source: crate::probe::chain::Source::File,
+        }]
     }
 
     fn judged(&self, staple: &[u8], after: Duration) -> Vec<Finding> {
