@@ -255,6 +255,7 @@ impl Question {
             starttls: self.starttls,
             stores,
             pins: self.pins.as_slice().into(),
+            others: [].into(),
             http_port: self.http_port,
             quick: self.quick,
             crl: self.crl,

@@ -138,6 +138,8 @@ pub struct Query {
     pub stores: Rc<[Store]>,
     /// Keys of which the chain must hold one; none where nobody asked.
     pub pins: Rc<[KeyId]>,
+    /// Further names that this place may serve: asked for where the certificate is not for `name`.
+    pub others: Rc<[Identifier]>,
     /// Where to look for what redirects to HTTPS; none for port 80 beside port 443.
     pub http_port: Option<u16>,
     /// One handshake an address and nothing more.

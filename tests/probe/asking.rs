@@ -37,6 +37,7 @@ pub(crate) fn query(ca: &Ca, name: &str, addresses: &[SocketAddr]) -> Query {
         quick: false,
         crl: false,
         client: None,
+        others: [].into(),
         http_port: None,
         vantage: Printable::new("here"),
     }

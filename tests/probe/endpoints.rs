@@ -75,6 +75,7 @@ impl Lab {
             quick: false,
             crl: false,
             client: None,
+            others: [].into(),
             http_port: None,
             vantage: Printable::new("lab"),
         };
@@ -245,6 +246,12 @@ fn a_name_that_gets_anothers_certificate_is_told_from_a_certificate_without_the_
     lab.holds("c.test", &[lost], &[SniMisroute]);
     lab.holds("a.test", &[strict], &[SniRequired, Ok]);
     lab.holds("c.test", &[strict], &[SniRejected]);
+    // Of a name that is known to be served here nobody sees from outside; who names it has it asked for.
+    lab.holds("c.test", &[two], &[NameMismatch]);
+    let others = |query: &mut Query| query.others = ["c.test", "b.test"].map(|it| it.parse().unwrap()).into();
+    let found = lab.found("c.test", &[two], others);
+    assert!(found.len() == 1 && found[0].label == SniMisroute, "{found:#?}");
+    assert!(found[0].seen.as_str().contains("other names get their own"), "{found:#?}");
     // The same to whoever asks: it is simply another's certificate.
     let one = SServer::start(somewhere(), &a.cert, &a.chain, &a.key, &[]);
     lab.holds("c.test", &[one.address()], &[NameMismatch]);

@@ -87,7 +87,13 @@ fn openssl_shows_why_it_was_refused() {
         (&ecdsa, "-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "", &[NoCommonCipher], &["TLS_AES_128_CCM_SHA256"]),
         (&ecdsa, "-tls1_3", "", &[Tls13Only, Ok], &[]),
         // TLS 1.2 beside a TLS 1.3 that works: for nobody, for old clients, for OpenSSL's, for all.
-        (&ecdsa, "-cipher ECDHE-RSA-AES128-GCM-SHA256", "", &[Tls13Only, Ok], &["TLS 1.2 is on, and cannot be had"]),
+        (
+            &ecdsa,
+            "-cipher ECDHE-RSA-AES128-GCM-SHA256",
+            "",
+            &[Tls13Only, Ok],
+            &["TLS 1.2 is on, and cannot be had", "to all suites"],
+        ),
         (&rsa, "-cipher ECDHE-ECDSA-AES128-GCM-SHA256", "", &[Tls13Only, Ok], &[]),
         (&ecdsa, "-cipher ECDHE-ECDSA-AES128-CCM", "", &[Tls13Only, Ok], &["TLS_ECDHE_ECDSA_WITH_AES_128_CCM"]),
         (&rsa, "-cipher DHE-RSA-AES128-GCM-SHA256@SECLEVEL=0", &dhe_short, &[Tls13Only, Ok], &["1024 bits"]),

@@ -141,6 +141,7 @@ fn surveyed(https: SocketAddr, http: Option<u16>, root: &str, off: i64) -> Vec<&
         }]
         .into(),
         pins: Vec::new().into(),
+        others: [].into(),
         http_port: http,
         crl: false,
         client: None,

@@ -12,7 +12,7 @@ use crate::probe::files::{Identity, Service, Source};
 use crate::probe::target::{Place, Query, Target, Via};
 use crate::types::{Class, Failure, Identifier, KeyId, Printable, Vantage};
 use crate::wire;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -147,6 +147,7 @@ impl Common {
             starttls: self.starttls,
             stores: Rc::clone(&self.stores),
             pins: Rc::clone(&self.pins),
+            others: typed.sni.as_slice().into(),
             http_port: typed.http_port,
             quick: typed.quick,
             crl: typed.crl,
@@ -195,6 +196,9 @@ fn read(text: &str, path: &Path, typed: &Probe, common: &Common, asked: &mut Ask
 
 /// The endpoints of each certificate that ask for the same name in the same way from the same place: one fleet.
 fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
+    let endpoints = spec.certificates.values().flat_map(|certificate| &certificate.endpoints);
+    let others: BTreeSet<Identifier> = endpoints.map(|endpoint| endpoint.sni.clone()).collect();
+    let others: Rc<[Identifier]> = others.into_iter().collect();
     for certificate in spec.certificates.values() {
         let stores = match trusted(spec, certificate, typed, common) {
             Ok(stores) => stores,
@@ -224,6 +228,7 @@ fn configured(spec: &Spec, typed: &Probe, common: &Common, asked: &mut Asked) {
                 starttls,
                 stores: Rc::clone(&stores),
                 pins: Rc::clone(&common.pins),
+                others: Rc::clone(&others),
                 http_port: typed.http_port,
                 quick: typed.quick,
                 crl: typed.crl,

@@ -172,7 +172,8 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     }
 }
 
-fn apart(one: Timestamp, other: Timestamp) -> Duration {
+/// How far apart two times are.
+pub(super) fn apart(one: Timestamp, other: Timestamp) -> Duration {
     one.since(other).max(other.since(one))
 }
 

@@ -2,6 +2,7 @@
 
 mod policy;
 
+use super::clock::apart;
 use super::{Case, View, reach};
 use crate::pki::Certificate;
 use crate::probe::finding::Finding;
@@ -143,10 +144,6 @@ fn follows(newer: &Certificate, older: &Certificate, shared: bool) -> bool {
     let long = gap >= old.width() / if alike { LATER.0 } else { LATER.1 };
     let replaced = long || (alike && (shared || newer.key() == older.key()));
     newer.fingerprint() != older.fingerprint() && later && replaced
-}
-
-fn apart(one: Timestamp, other: Timestamp) -> Duration {
-    one.since(other).max(other.since(one))
 }
 
 fn listed(case: &Case<'_>, fine: &[&View<'_>]) -> String {

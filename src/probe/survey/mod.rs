@@ -40,6 +40,8 @@ const BRISK: Duration = Duration::from_millis(300);
 const LOOKUP: u32 = 2;
 /// A name that no server can have (RFC 6761 §6.4): it meets the default virtual host, or a refusal.
 const STRANGER: &str = "everleaf-check.invalid";
+/// Other names of the same place that are asked for after a certificate that is not for the name.
+const OTHERS: usize = 8;
 /// Ports of services that speak no HTTP: submission, LDAP, DNS, IMAP, POP3, AMQP and MQTT over TLS.
 const NOT_WEB: [u16; 7] = [465, 636, 853, 993, 995, 5671, 8883];
 
@@ -268,7 +270,8 @@ impl Surveyor {
         let own = leaf.names().iter().find(|name| matches!(name, Identifier::Dns(_))).cloned();
         let near = [format!("www.{asked}"), asked.split_once('.').map(|(_, base)| base.to_owned()).unwrap_or_default()];
         let near = near.iter().filter_map(|name| name.parse().ok());
-        let looks = own.into_iter().chain(near).filter_map(|name: Identifier| {
+        let others = query.others.iter().filter(|other| **other != query.name).take(OTHERS).cloned();
+        let looks = own.into_iter().chain(near).chain(others).filter_map(|name: Identifier| {
             let offer = Offer { name: server_name(&name).ok()?, ..brief.clone() };
             Some(Box::pin(async move { (name, self.shake(address, &offer).await) }))
         });
