@@ -6,14 +6,16 @@ mod files;
 mod peer;
 mod said;
 mod talk;
+mod vantage;
 
 /// Takes bytes that anybody may have sent, and panics when what everleaf makes of them breaks a promise.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/` and of its directory in `corpus/`.
-pub const TARGETS: [(&str, Target); 27] = [
+pub const TARGETS: [(&str, Target); 29] = [
     ("account", files::account),
     ("ari", ca::ari),
+    ("asked", vantage::asked),
     ("certificate", ca::certificate),
     ("chain", ca::chain),
     ("crl", peer::crl),
@@ -28,6 +30,7 @@ pub const TARGETS: [(&str, Target); 27] = [
     ("journal", files::journal),
     ("key", files::key),
     ("link", ca::link),
+    ("looked", vantage::looked),
     ("pid_file", files::pid_file),
     ("problem", ca::problem),
     ("replay", files::replay),

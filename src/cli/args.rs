@@ -242,8 +242,8 @@ pub(super) struct Probe {
     /// HAProxy's socket or configuration: does it load the published files?
     #[arg(long, value_name = "SOCKET|FILE", requires = "published")]
     pub(super) haproxy: Option<PathBuf>,
-    /// Look from this machine instead, through ssh; it needs everleaf, and files named here travel there. `here` is this one; may
-    /// be repeated
+    /// Look from another machine, through ssh; everleaf must be there too, and what --ca names travels along. `here` is this
+    /// machine; may be repeated
     #[arg(long, value_name = "ssh://[USER@]HOST[:PORT]", conflicts_with_all = ["published", "nginx", "haproxy"])]
     pub(super) via: Vec<Vantage>,
     /// How long another machine may take to answer [default: 90s, and 100ms more for each further target]

@@ -86,7 +86,8 @@ fn directive(text: &[u8]) -> Result<(Directive, &[u8]), String> {
     let Some(rest) = rest.strip_prefix(b"=") else { return Ok((Directive { name, value: None }, rest)) };
     let rest = blank(rest);
     let (value, rest) = if let Some(inside) = rest.strip_prefix(b"\"") {
-        quoted_string(inside).ok_or_else(|| format!("the quotes after {name} do not end"))?
+        let shown = name.get(..QUOTED).unwrap_or(&name);
+        quoted_string(inside).ok_or_else(|| format!("the quotes after {shown} do not end"))?
     } else {
         let (value, rest) = token(rest);
         (value.to_vec(), rest)
