@@ -127,6 +127,17 @@ fn where_nobody_could_look_nothing_is_reloaded_and_people_are_told_why() {
     let told = story.facts.ledger.nodes[&node(1)].serve.last.clone().expect("trouble");
     assert_eq!(told.code, "ssh:unreachable");
     assert!(told.message.as_str().starts_with("cannot tell yet what is served there: ssh://far: "), "{told}");
+    for _ in 0..4 {
+        story.later(2 * HOUR);
+        story.shows(1, blind());
+        story.lies_there(1, first);
+        story.decides();
+        assert!(
+            !names(&story.does()).iter().any(|it| matches!(*it, "reload" | "deploy" | "inspect")),
+            "{:?}",
+            story.does()
+        );
+    }
     story.shows(1, Shown::Wanted);
     story.decides();
     assert!(story.facts.ledger.live.is_some(), "once it was seen it is live");
