@@ -4,10 +4,10 @@ use super::endpoints::{Served, default_confirm};
 use super::known::known;
 use super::problem::{At, Problem};
 use super::read::{Fields, Reader, listed, nearest, unknown_key};
+use super::rollout::default_rollout;
 use super::solvers::Placed;
 use super::spec::{
-    Access, CertHooks, Certificate, Confirm, Endpoint, ExtraFile, FileContent, Hook, Issuer, KeyAlgorithm, Paths,
-    Rollout, Usage,
+    Access, CertHooks, Certificate, Confirm, Endpoint, ExtraFile, FileContent, Hook, Issuer, KeyAlgorithm, Paths, Usage,
 };
 use super::yaml::{Node, Value, shortened};
 use crate::types::{CertName, Identifier, InvalidName, IssuerName, KeyFamily, NodeName};
@@ -17,9 +17,6 @@ use std::time::Duration;
 
 /// Names in one certificate: no CA known takes more than a hundred, private ones might.
 const MAX_NAMES: usize = 1000;
-/// Nodes that get a new generation at the same time, after the canaries.
-const DEFAULT_PARALLEL: u32 = 4;
-const MAX_PARALLEL: u32 = 256;
 const KEY_MODES: u32 = 0o660;
 const CERT_MODES: u32 = 0o664;
 const DIR_MODES: u32 = 0o775;
@@ -409,19 +406,6 @@ impl Reader<'_> {
         Some(was)
     }
 
-    fn rollout(&self, node: &Node, nodes: &[NodeName]) -> Option<Rollout> {
-        let mut fields = Fields::open(self, node, "a roll-out, a mapping,")?;
-        let canaries = fields.take("canary").map(|node| {
-            self.one_or_more(node, "a node's name").iter().filter_map(|item| self.member(item, nodes)).collect()
-        });
-        let parallel =
-            fields.take("parallel").and_then(|node| self.whole(node, 1..=MAX_PARALLEL)).unwrap_or(DEFAULT_PARALLEL);
-        let roll_back = fields.take("roll_back").and_then(|node| self.flag(node)).unwrap_or(true);
-        fields.close(self);
-        let parallel = usize::try_from(parallel).unwrap_or(1);
-        Some(Rollout { canaries: canaries.unwrap_or_default(), parallel, roll_back })
-    }
-
     fn access(&self, node: &Node) -> Option<Access> {
         let mut fields = Fields::open(self, node, "owner, group and modes, a mapping,")?;
         let owner = fields.take("owner").and_then(|node| self.account(node));
@@ -546,10 +530,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-fn default_rollout() -> Rollout {
-    Rollout { canaries: Vec::new(), parallel: usize::try_from(DEFAULT_PARALLEL).unwrap_or(1), roll_back: true }
 }
 
 fn default_access() -> Access {

@@ -15,6 +15,7 @@ mod outside;
 mod problem;
 mod read;
 mod rehearse;
+mod rollout;
 mod sections;
 mod solvers;
 pub mod spec;

@@ -509,6 +509,10 @@ pub struct Rollout {
     pub canaries: Vec<NodeName>,
     /// Then so many at a time.
     pub parallel: usize,
+    /// How long to wait before the next ones once those are through; with none, one begins as soon as another is through.
+    pub pause: Duration,
+    /// How many nodes may fail. When one more does, those that have not begun wait. Any number when not given.
+    pub max_failures: Option<usize>,
     /// Whether a broken canary goes back by itself (only during a roll-out, and only what our own publishing broke).
     pub roll_back: bool,
 }

@@ -354,6 +354,19 @@ pub enum Event {
         /// Which.
         generation: GenId,
     },
+    /// Nodes of a roll-out with pauses are about to begin together.
+    WaveBegun {
+        /// The roll-out's epoch.
+        epoch: Epoch,
+        /// Which nodes.
+        nodes: Vec<NodeName>,
+    },
+    /// All of them have come through, or have failed: the pause before the next ones begins, or begins anew because the clock
+    /// was set back.
+    WaveEnded {
+        /// The roll-out's epoch.
+        epoch: Epoch,
+    },
     /// Every endpoint of every node serves what it should.
     WentLive {
         /// At which epoch.
@@ -398,6 +411,8 @@ pub enum Alert {
     Issue,
     /// It is not served as it should be on a node.
     Node(NodeName),
+    /// Too many nodes failed: the others are held.
+    Rollout,
     /// A challenge could not be taken down.
     Cleanup,
     /// A `post` hook fails.
@@ -411,6 +426,7 @@ impl fmt::Display for Alert {
         match self {
             Self::Issue => f.write_str("issue"),
             Self::Node(node) => write!(f, "node:{node}"),
+            Self::Rollout => f.write_str("rollout"),
             Self::Cleanup => f.write_str("cleanup"),
             Self::Post => f.write_str("post"),
             Self::Danger => f.write_str("danger"),
@@ -431,6 +447,7 @@ impl TryFrom<String> for Alert {
             Some(("node", node)) => node.parse().map(Self::Node).map_err(|error| format!("{error}")),
             _ => match text.as_str() {
                 "issue" => Ok(Self::Issue),
+                "rollout" => Ok(Self::Rollout),
                 "cleanup" => Ok(Self::Cleanup),
                 "post" => Ok(Self::Post),
                 "danger" => Ok(Self::Danger),

@@ -89,8 +89,9 @@ fn go_on(view: &View<'_>, order: &Order, draft: &mut Draft) {
         let event = Event::OrderAbandoned { attempt, lost: true, why: why.into() };
         return draft.record(Slot::Issue, event, Reason::ReplyLost);
     };
-    // An order of the future was opened by a clock that was wrong: it is looked at now.
-    if let Some(at) = order.look_at.filter(|at| *at > view.now && order.entered_at <= view.now) {
+    // An order of the future was opened by a clock that was wrong: it is looked at now, and from then on as any other.
+    let last = order.looked_at.unwrap_or(order.entered_at);
+    if let Some(at) = order.look_at.filter(|at| *at > view.now && last <= view.now) {
         return draft.wake(at, WakeKind::Pause, Reason::CaWorking { phase: order.phase.name() });
     }
     let effect = next_effect(view, order, &opened.url, &opened.account);
@@ -352,10 +353,22 @@ fn wait<T>(draft: &mut Draft, at: Timestamp, why: Reason) -> Option<T> {
     None
 }
 
+/// A timer does not outlive a reboot: each run arms it again.
+const TIMER_TRUSTED: Duration = Duration::from_secs(600);
+
+/// Arms a timer for the end of a pause that comes before the next run. There is one timer, and an order's comes first.
+pub(super) fn arm_beside(view: &View<'_>, at: Timestamp, draft: &mut Draft) {
+    let span = view.horizon.span;
+    let alone = view.horizon.began.is_some() && (span.is_zero() || at < view.now + span);
+    let other = view.facts.seen.timer.as_ref().filter(|timer| timer.at != at && timer.at > view.now);
+    let taken = other.is_some_and(|timer| timer.tried <= view.now && view.now.since(timer.tried) < TIMER_TRUSTED);
+    if alone && !taken {
+        arm(view, at, draft);
+    }
+}
+
 /// Arms a timer for `at`, unless that was tried just now: then what came of it.
 fn arm<'a>(view: &View<'a>, at: Timestamp, draft: &mut Draft) -> Option<&'a Option<Failure>> {
-    /// A timer does not outlive a reboot: each run arms it again.
-    const TIMER_TRUSTED: Duration = Duration::from_secs(600);
     let tried = view
         .facts
         .seen

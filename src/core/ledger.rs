@@ -4,7 +4,7 @@ use super::event::{Alert, Ask, Entry, Event};
 use super::hold::{Fruitless, Trouble};
 pub use super::order::{OpenedOrder, Order, Phase};
 use super::sightings::Sightings;
-pub use super::want::{Aim, Milestone, Rolled, Want};
+pub use super::want::{Aim, Milestone, Rolled, Want, Wave};
 use crate::config::spec::KeyAlgorithm;
 use crate::ports::{About, Proof, Violation};
 use crate::types::{
@@ -74,6 +74,8 @@ pub struct Ledger {
     pub lost_key: Option<KeyId>,
     /// What is known of each node.
     pub nodes: BTreeMap<NodeName, Rolled>,
+    /// The last wave of a roll-out with pauses.
+    pub wave: Option<Wave>,
     /// When everything was last live.
     pub live: Option<Milestone>,
     /// Whether `pre` succeeded for the coming order.

@@ -11,6 +11,7 @@
 //! step. A crash needs no code of its own: the next start reads the facts and plans.
 
 pub mod admit;
+mod asks;
 pub mod budget;
 pub mod effect;
 pub mod event;
@@ -28,6 +29,7 @@ pub mod sightings;
 mod upkeep;
 mod want;
 mod watch;
+mod waves;
 
 pub use admit::{Batch, InFlight, Work, admit};
 pub use effect::{Effect, Slot};

@@ -5,10 +5,11 @@ use super::ledger::{Facts, Phase};
 use super::plan::{Horizon, Plan, View, WakeKind};
 use super::reason::Reason;
 use super::shared::Shared;
-use super::{issue, rollout, upkeep};
+use super::{issue, rollout, upkeep, waves};
 use crate::config::spec::{Confirm, Spec};
 use crate::types::{CertName, Class, Failure, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -186,18 +187,12 @@ fn troubles(view: &View<'_>, plan: &Plan) -> Vec<(Outcome, Failure)> {
         found.extend(here.map(|failure| (Outcome::DeployIncomplete, failure)));
     }
     found.extend(rollout::put_back(view).map(|(_, failure)| (Outcome::DeployIncomplete, failure)));
+    found.extend(waves::stopped(view).map(|failure| (Outcome::DeployIncomplete, failure)));
     found.sort_by_key(|(outcome, _)| std::cmp::Reverse(*outcome));
     // What an order met and what its CA as a whole met may be one and the same.
-    let mut said: Vec<(Outcome, Failure)> = Vec::new();
-    for (outcome, failure) in found {
-        let same = |(_, other): &(Outcome, Failure)| {
-            (&other.code, &other.place, &other.message) == (&failure.code, &failure.place, &failure.message)
-        };
-        if !said.iter().any(same) {
-            said.push((outcome, failure));
-        }
-    }
-    said
+    let mut said = BTreeSet::new();
+    found.retain(|(_, it)| said.insert((it.code.clone(), it.place.clone(), it.message.clone())));
+    found
 }
 
 /// A clock that is not believed, and what to do about it.

@@ -168,6 +168,22 @@ pub enum Reason {
         /// Which waits.
         node: NodeName,
     },
+    /// The nodes before these are through, and the roll-out pauses.
+    Paused {
+        /// Which wait.
+        nodes: Vec<NodeName>,
+    },
+    /// More nodes failed than may: those that have not begun are held.
+    Stopped {
+        /// Which wait.
+        nodes: Vec<NodeName>,
+        /// Which failed.
+        failed: Vec<NodeName>,
+        /// How many may.
+        most: usize,
+    },
+    /// The nodes that begin together are through, or have failed.
+    WaveOver,
     /// Everything that is wanted is proven.
     Proven,
     /// Nothing is published on a node and its server needs something to start with.
@@ -257,7 +273,7 @@ impl fmt::Display for Reason {
             Self::NotProven { endpoint } => write!(f, "{endpoint} was not seen serving it since the last reload"),
             Self::Draining { endpoint } => write!(f, "old workers of {endpoint} may still answer"),
             Self::DriftLook { endpoint } => write!(f, "{endpoint} is looked at again"),
-            Self::Wave { node } => write!(f, "{node} waits for the nodes before it"),
+            Self::Wave { .. } | Self::Paused { .. } | Self::Stopped { .. } | Self::WaveOver => self.wait_for_others(f),
             Self::Proven => f.write_str("every endpoint serves it"),
             Self::NothingPublished { node } => write!(f, "{node} has nothing to start with"),
             Self::GoesBack { node, generation } => write!(f, "{node} is broken and goes back to {generation}"),
@@ -271,7 +287,39 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Nodes by name, as many as one reads.
+pub(super) fn few(nodes: &[NodeName]) -> String {
+    const READ: usize = 4;
+    let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+    match names.as_slice() {
+        [] => "none".to_owned(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] if names.len() <= READ => format!("{} and {last}", most.join(", ")),
+        all => format!("{} and {} more", all[..READ].join(", "), all.len() - READ),
+    }
+}
+
+const fn waits(nodes: &[NodeName]) -> &'static str {
+    if nodes.len() == 1 { "waits" } else { "wait" }
+}
+
 impl Reason {
+    /// What a node of a roll-out waits for.
+    fn wait_for_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wave { node } => write!(f, "{node} waits for the nodes before it"),
+            Self::Paused { nodes } => write!(f, "{} {} for the pause between waves", few(nodes), waits(nodes)),
+            Self::Stopped { nodes, failed, most } => write!(
+                f,
+                "{} {}: the roll-out stopped because {} failed and max_failures is {most}",
+                few(nodes),
+                waits(nodes),
+                few(failed)
+            ),
+            _ => f.write_str("the nodes that began together are through, or have failed"),
+        }
+    }
+
     /// The reason with how long it lasts, for people.
     #[must_use]
     pub fn with_wait(&self, wait: Duration) -> String {

@@ -8,17 +8,18 @@
 //! ```
 
 use super::effect::{Effect, Slot};
-use super::event::{Ask, Event};
+use super::event::Event;
 use super::hold::Trouble;
 use super::issue::held;
-use super::ledger::{Aim, Asked, Rolled, Want};
+use super::ledger::{Aim, Held, Rolled, Want};
 use super::plan::{Draft, View, WakeKind};
 use super::reason::Reason;
 use super::schedule::last_call;
 use super::sightings::NodeSeen;
-use super::watch::{Watch, behind};
-use crate::config::spec::{Certificate, Confirm, Endpoint, Handshakes, Node, NodeKind};
-use crate::types::{Class, Digest, Failure, GenId, NodeName, RequestId, Timestamp, sha256};
+use super::watch::{Watch, Watches, proven};
+use super::{asks, waves};
+use crate::config::spec::{Certificate, Confirm, Handshakes, Node, NodeKind};
+use crate::types::{Class, Digest, Failure, GenId, NodeName, Timestamp, sha256};
 use std::time::Duration;
 
 /// How often files on this machine are looked at where no endpoint is.
@@ -27,18 +28,26 @@ const FILES_EVERY: Duration = Duration::from_secs(3_600);
 /// Plans the roll-out track.
 pub(super) fn rollout(view: &View<'_>, draft: &mut Draft) {
     let Some(want) = &view.ledger().want else {
-        refuse_asks(view, draft);
+        asks::refuse(view, draft);
         return placeholders(view, draft);
     };
-    if asks(view, want, draft) {
+    if asks::answered(view, want, draft) {
         return;
     }
-    let nodes = waves(view, want, draft);
-    for node in &nodes {
-        node.plan(view, draft);
+    let (turns, common) = turns(view, want);
+    for turn in waves::whose(view, want, &turns, draft) {
+        turn.plan(view, &common, draft);
     }
-    unattributed(view, want, draft);
+    unattributed(view, &turns, &common, draft);
     went_live(view, want, draft);
+}
+
+/// Every node of the certificate on its way, and the endpoints that are no single node's.
+pub(super) fn turns<'a>(view: &View<'a>, want: &'a Want) -> (Vec<Turn<'a>>, Vec<Option<Watch<'a>>>) {
+    let mut watches = Watches::new(view, want);
+    let nodes = view.certificate.nodes.iter();
+    let turns = nodes.filter_map(|name| Turn::new(view, want, name, watches.take(name))).collect();
+    (turns, watches.common)
 }
 
 /// Whether every endpoint of every node is proven to serve what is wanted. `confirm: none` never is.
@@ -46,13 +55,7 @@ pub(super) fn live(view: &View<'_>) -> bool {
     let Some(want) = &view.ledger().want else { return false };
     let Confirm::Handshakes(_) = view.certificate.confirm else { return false };
     let placed = view.certificate.nodes.iter().all(|node| placed(view, node, want.on(node)));
-    placed
-        && put_back(view).next().is_none()
-        && view
-            .certificate
-            .endpoints
-            .iter()
-            .all(|endpoint| Watch::new(view, endpoint).is_some_and(|watch| watch.proven()))
+    placed && put_back(view).next().is_none() && Watches::new(view, want).proven()
 }
 
 /// Nodes that went back by themselves during a roll-out: each with what to tell people until something newer is decided.
@@ -148,103 +151,11 @@ fn placeholders(view: &View<'_>, draft: &mut Draft) {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------------- requests
-
-fn refuse_asks(view: &View<'_>, draft: &mut Draft) {
-    if let Some((id, asked)) = view.ledger().asked_for(|ask| !matches!(ask, Ask::Renew { .. })) {
-        let why = Reason::Asked { id: id.clone(), by: asked.by.clone() };
-        let event = Event::AskClosed { id: id.clone(), why: "no certificate was ever accepted".into() };
-        draft.record(Slot::Want, event, why);
-    }
-}
-
-/// Turns a request to deploy or to go back into what is wanted. Says whether one was turned.
-fn asks(view: &View<'_>, want: &Want, draft: &mut Draft) -> bool {
-    let Some((id, asked)) = view.ledger().asked_for(|ask| !matches!(ask, Ask::Renew { .. })) else { return false };
-    let why = Reason::Asked { id: id.clone(), by: asked.by.clone() };
-    draft.record(Slot::Want, answer(view, want, id, asked), why);
-    true
-}
-
-fn answer(view: &View<'_>, want: &Want, id: &RequestId, asked: &Asked) -> Event {
-    let set = |generation, node: &Option<NodeName>, rollback| Event::WantSet {
-        epoch: view.ledger().epoch.next(),
-        generation,
-        node: node.clone(),
-        rollback,
-        asked: Some(id.clone()),
-        why: format!("{} asked for it", asked.by).into(),
-    };
-    let refused = |why: String| Event::AskClosed { id: id.clone(), why: why.into() };
-    match &asked.ask {
-        Ask::Deploy { node } | Ask::Rollback { node, .. }
-            if node.as_ref().is_some_and(|node| !view.certificate.nodes.contains(node)) =>
-        {
-            refused("that node is not one of the certificate's nodes".into())
-        }
-        Ask::Deploy { node } => {
-            let aim = node.as_ref().map_or(&want.default, |node| want.on(node));
-            set(aim.generation, node, aim.rollback)
-        }
-        Ask::Rollback { to, node } => {
-            let from = node.as_ref().map_or(&want.default, |node| want.on(node)).generation;
-            match (earlier(view, from, *to), to) {
-                (Some(generation), _) if expired(view, generation) => {
-                    refused(format!("generation {generation} has expired; `everleaf renew` is what helps"))
-                }
-                (Some(generation), _) => set(generation, node, true),
-                (None, Some(to)) => refused(format!("generation {to} is not an accepted one on this machine")),
-                (None, None) => refused(format!("there is no accepted generation before {from}")),
-            }
-        }
-        Ask::Renew { .. } => refused("not a request of the roll-out".into()),
-    }
-}
-
-fn expired(view: &View<'_>, generation: GenId) -> bool {
-    view.ledger().generations.get(&generation).is_none_or(|held| held.about.validity.end <= view.now)
-}
-
-fn earlier(view: &View<'_>, from: GenId, to: Option<GenId>) -> Option<GenId> {
-    let mut accepted = view.ledger().accepted().map(|held| held.about.generation);
-    match to {
-        Some(to) => accepted.find(|generation| *generation == to),
-        None => accepted.rfind(|generation| *generation < from),
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------------------- waves
-
-/// The nodes whose turn it is: canaries first, then `parallel` at a time. One that is held does not take a place.
-fn waves<'a>(view: &View<'a>, want: &'a Want, draft: &mut Draft) -> Vec<Turn<'a>> {
-    let rollout = &view.certificate.rollout;
-    let turns: Vec<Turn<'a>> = view.certificate.nodes.iter().filter_map(|name| Turn::new(view, want, name)).collect();
-    let canary = |turn: &Turn<'_>| rollout.canaries.contains(&turn.node.name);
-    // One that went back says that the others had better wait.
-    let done = |turn: &Turn<'_>| turn.aim.generation == want.default.generation && turn.confirmed(view);
-    let canaries_done = turns.iter().filter(|turn| canary(turn)).all(done);
-    let mut places = rollout.parallel.max(1);
-    let mut chosen = Vec::new();
-    for turn in turns {
-        let begun = turn.rolled.deployed_at(turn.aim);
-        let waits = !canaries_done && !begun && !canary(&turn) && !turn.in_a_hurry(view);
-        let settled = turn.confirmed(view) || turn.is_held(view);
-        if waits || (!settled && places == 0) {
-            let why = Reason::Wave { node: turn.node.name.clone() };
-            draft.wake(view.now + super::plan::LONGEST_SLEEP, WakeKind::Schedule, why);
-            continue;
-        }
-        places -= usize::from(!settled);
-        chosen.push(turn);
-    }
-    chosen
-}
-
 /// A node on its way to what is wanted there.
-struct Turn<'a> {
-    node: &'a Node,
-    aim: &'a Aim,
-    rolled: &'a Rolled,
+pub(super) struct Turn<'a> {
+    pub(super) node: &'a Node,
+    pub(super) aim: &'a Aim,
+    pub(super) rolled: &'a Rolled,
     verb: Digest,
     placement: Digest,
     /// Its own endpoints.
@@ -252,11 +163,9 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(view: &View<'a>, want: &'a Want, name: &NodeName) -> Option<Self> {
+    fn new(view: &View<'a>, want: &'a Want, name: &NodeName, watches: Vec<Watch<'a>>) -> Option<Self> {
         let node = view.spec.nodes.get(name)?;
         let (verb, placement) = (verb(node), placement(node, view.certificate));
-        let mine = |endpoint: &&Endpoint| behind(view, endpoint) == Some(name);
-        let watches = view.certificate.endpoints.iter().filter(mine).filter_map(|it| Watch::new(view, it)).collect();
         Some(Self { node, aim: want.on(name), rolled: view.ledger().rolled(name), verb, placement, watches })
     }
 
@@ -265,17 +174,47 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether it serves what it should, as far as that is asked for.
-    fn confirmed(&self, view: &View<'a>) -> bool {
+    pub(super) fn confirmed(&self, view: &View<'a>) -> bool {
         let published = self.rolled.deployed_at(self.aim) && self.rolled.placed_as(&self.placement);
         let placed = published && !self.rolled.reload_due();
         placed && (view.certificate.confirm == Confirm::None || self.watches.iter().all(Watch::proven))
     }
 
-    /// When what it has is about to end, or it has nothing, waiting for canaries does more harm than good.
-    fn in_a_hurry(&self, view: &View<'a>) -> bool {
-        let has = self.rolled.confirmed.as_ref().or(self.rolled.reloaded.as_ref());
-        let held = has.and_then(|at| view.ledger().generations.get(&at.generation));
-        held.is_none_or(|held| view.now >= last_call(held.about.validity))
+    /// When what it has is about to end, or it has nothing, waiting for canaries and in pauses does more harm than good.
+    pub(super) fn in_a_hurry(&self, view: &View<'a>) -> bool {
+        self.has(view).is_none() || self.is_about_to_end(view)
+    }
+
+    /// When what it has is about to end, nothing that could go wrong is worse than to wait.
+    pub(super) fn is_about_to_end(&self, view: &View<'a>) -> bool {
+        self.has(view).is_some_and(|held| view.now >= last_call(held.about.validity))
+    }
+
+    fn has(&self, view: &View<'a>) -> Option<&'a Held> {
+        let has = self.rolled.confirmed.as_ref().or(self.rolled.reloaded.as_ref())?;
+        view.ledger().generations.get(&has.generation)
+    }
+
+    /// Whether the roll-out failed here and has not got over it.
+    pub(super) fn failed(&self, view: &View<'a>) -> bool {
+        let since = self.rolled.failed == Some(self.aim.epoch);
+        since && troubles(view, &self.node.name).any(|trouble| trouble.failures > 0)
+    }
+
+    /// Whether the node was found out of reach, for this certificate or another, since this was decided.
+    pub(super) fn is_out_of_reach(&self, view: &View<'a>) -> bool {
+        let trouble = view.shared.nodes.get(&self.node.name).map(|facts| &facts.trouble);
+        trouble.and_then(|trouble| trouble.hold).is_some_and(|hold| hold.set_at > self.aim.at)
+    }
+
+    /// Whether it is back at something older than what is rolled out.
+    pub(super) fn went_back(&self, want: &Want) -> bool {
+        self.aim.rollback && self.aim.generation < want.default.generation
+    }
+
+    /// Whether a generation was published there last.
+    pub(super) fn has_files_of(&self, generation: GenId) -> bool {
+        self.rolled.deployed.as_ref().is_some_and(|at| at.generation == generation)
     }
 
     /// Trouble with another reload command, one that has been edited since, is no reason to wait.
@@ -287,7 +226,7 @@ impl<'a> Turn<'a> {
         view.hold(trouble).filter(|_| !self.edited())
     }
 
-    fn is_held(&self, view: &View<'a>) -> bool {
+    pub(super) fn is_held(&self, view: &View<'a>) -> bool {
         let rolled = self.rolled;
         let own = view.hold(&rolled.deploy).or_else(|| self.hold(view, &rolled.reload).filter(|_| rolled.reload_due()));
         let serve = self.hold(view, &rolled.serve).filter(|_| rolled.lagging.is_some());
@@ -301,7 +240,7 @@ impl<'a> Turn<'a> {
         view.hold(trouble).filter(|_| !newer)
     }
 
-    fn plan(&self, view: &View<'a>, draft: &mut Draft) {
+    fn plan(&self, view: &View<'a>, common: &[Option<Watch<'a>>], draft: &mut Draft) {
         if !self.rolled.deployed_at(self.aim) {
             let why = Reason::NotDeployed { node: self.node.name.clone(), epoch: self.aim.epoch };
             return self.deploy(view, why, draft);
@@ -323,7 +262,7 @@ impl<'a> Turn<'a> {
         };
         let watches = &self.watches;
         if watches.iter().all(Watch::proven) {
-            self.confirm(view, draft);
+            self.confirm(common, draft);
             self.look_at_files(view, confirm.every, draft);
             return watches.iter().for_each(|watch| watch.look_for_drift(confirm, draft));
         }
@@ -381,11 +320,11 @@ impl<'a> Turn<'a> {
         draft.step(self.slot(), effect, why);
     }
 
-    fn confirm(&self, view: &View<'a>, draft: &mut Draft) {
+    fn confirm(&self, common: &[Option<Watch<'a>>], draft: &mut Draft) {
         let rolled = self.rolled;
         let settled = rolled.lagging.is_none() && rolled.serve.failures == 0;
         // Its trouble may be that of an endpoint it shares with other nodes, and is not over before that is proven.
-        if self.is_known() && (settled || !common(view).all(|watch| watch.is_some_and(|watch| watch.proven()))) {
+        if self.is_known() && (settled || !proven(common)) {
             return;
         }
         let (node, epoch, generation) = (self.node.name.clone(), self.aim.epoch, self.aim.generation);
@@ -504,30 +443,20 @@ impl Rolled {
 }
 
 /// Endpoints behind more than one node: proven after the last of them was reloaded; every node is told when they lag.
-fn unattributed(view: &View<'_>, want: &Want, draft: &mut Draft) {
+fn unattributed<'a>(view: &View<'a>, turns: &[Turn<'a>], common: &[Option<Watch<'a>>], draft: &mut Draft) {
     let Confirm::Handshakes(confirm) = view.certificate.confirm else { return };
-    if common(view).next().is_none() {
+    if common.is_empty() || turns.iter().any(|turn| !turn.confirmed(view)) {
         return;
     }
-    let nodes = || view.certificate.nodes.iter().filter_map(|name| Turn::new(view, want, name));
-    if nodes().any(|turn| !turn.confirmed(view)) {
-        return;
-    }
-    for watch in common(view).flatten() {
+    for watch in common.iter().flatten() {
         if watch.proven() {
             watch.look_for_drift(confirm, draft);
             continue;
         }
-        for turn in nodes() {
-            turn.pursue(view, confirm, &[watch], draft);
+        for turn in turns {
+            turn.pursue(view, confirm, &[*watch], draft);
         }
     }
-}
-
-/// Endpoints behind more than one node; nothing for one where a node was never reloaded.
-fn common<'a>(view: &View<'a>) -> impl Iterator<Item = Option<Watch<'a>>> {
-    let endpoints = view.certificate.endpoints.iter().filter(|endpoint| behind(view, endpoint).is_none());
-    endpoints.map(|endpoint| Watch::new(view, endpoint))
 }
 
 /// Everything wanted is proven: say so once an epoch.

@@ -21,6 +21,7 @@ mod disk;
 mod limits;
 mod nodes;
 mod pruning;
+mod waves;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -65,16 +66,25 @@ fn lost() -> Failure {
     Failure::new(Class::Retry, "net:timeout", "the CA", "no answer")
 }
 
-fn certificate() -> Certificate {
-    let names: Vec<Identifier> = vec!["shop.example.org".parse().expect("name")];
-    let endpoint = |number: u8| Endpoint {
+fn endpoint(number: u8) -> Endpoint {
+    Endpoint {
         target: Target::Address(SocketAddr::from(([10, 0, 0, number], 443))),
-        sni: names[0].clone(),
+        sni: "shop.example.org".parse().expect("name"),
         node: Some(node(number)),
         starttls: StartTls::No,
         expect: Expect::Leaf,
         from: Vantage::Here,
-    };
+    }
+}
+
+fn edge(number: u8) -> Node {
+    let hook =
+        Hook { argv: vec!["x".into()], shell: false, timeout: Duration::from_secs(1), certbot: false, unit: None };
+    Node { name: node(number), kind: NodeKind::Exec(hook), live: "/live".into(), check: None, reload: Reload::Hook }
+}
+
+fn certificate() -> Certificate {
+    let names: Vec<Identifier> = vec!["shop.example.org".parse().expect("name")];
     Certificate {
         name: name(),
         was: None,
@@ -93,7 +103,13 @@ fn certificate() -> Certificate {
             drain: Duration::from_secs(60),
             every: Duration::from_secs(6 * HOUR),
         }),
-        rollout: Rollout { canaries: Vec::new(), parallel: 4, roll_back: true },
+        rollout: Rollout {
+            canaries: Vec::new(),
+            parallel: 4,
+            pause: Duration::ZERO,
+            max_failures: None,
+            roll_back: true,
+        },
         access: Access { owner: None, group: None, key_mode: 0o600, cert_mode: 0o644, dir_mode: 0o755 },
         files: Vec::new(),
         hooks: CertHooks::default(),
@@ -103,15 +119,6 @@ fn certificate() -> Certificate {
 }
 
 pub(super) fn spec() -> Spec {
-    let hook =
-        Hook { argv: vec!["x".into()], shell: false, timeout: Duration::from_secs(1), certbot: false, unit: None };
-    let edge = |number| Node {
-        name: node(number),
-        kind: NodeKind::Exec(hook.clone()),
-        live: "/live".into(),
-        check: None,
-        reload: Reload::Hook,
-    };
     let issuer = Issuer {
         name: "ca".parse().expect("name"),
         directory: "https://ca.example/dir".into(),

@@ -9,6 +9,7 @@ use super::plan::{Draft, View, WakeKind};
 use super::reason::Reason;
 use super::rollout;
 use super::schedule::last_call;
+use super::waves;
 use crate::config::spec::Confirm;
 use crate::ports::NoticeKind;
 use crate::types::{Failure, GenId, NotifierName, Timestamp, Window};
@@ -150,6 +151,7 @@ fn bad_news(view: &View<'_>, notifier: &NotifierName, alert: &Alert, news: &News
     let summary = match alert {
         Alert::Issue => format!("{name} cannot be issued: {}", failure.message),
         Alert::Node(node) => format!("{name} is not live on {node}: {}: {}", failure.place, failure.message),
+        Alert::Rollout => format!("the roll-out of {name} stopped: {}", failure.message),
         Alert::Cleanup => format!("{name}: a challenge could not be taken down: {}", failure.message),
         Alert::Post => format!("{name}: the post hook fails: {}", failure.message),
         Alert::Danger => format!("{name} is in danger: {}", failure.message),
@@ -172,6 +174,7 @@ fn good_news(view: &View<'_>, notifier: &NotifierName, alert: &Alert) -> Effect 
         Alert::Issue => format!("{name} can be issued again"),
         Alert::Node(node) if !view.certificate.nodes.contains(node) => format!("{name} no longer goes to {node}"),
         Alert::Node(node) => format!("{name} is live on {node} again"),
+        Alert::Rollout => format!("the roll-out of {name} goes on"),
         Alert::Cleanup => format!("{name}: the challenge was taken down"),
         Alert::Post => format!("{name}: the post hook succeeded"),
         Alert::Danger => format!("{name} is out of danger"),
@@ -212,6 +215,9 @@ fn news(view: &View<'_>) -> BTreeMap<Alert, News> {
     for (node, failure) in rollout::put_back(view) {
         news.entry(Alert::Node(node.clone())).or_insert(News { kind: NoticeKind::Failure, failure });
     }
+    if let Some(failure) = waves::stopped(view) {
+        news.insert(Alert::Rollout, News { kind: NoticeKind::Failure, failure });
+    }
     if let Some(failure) = danger(view) {
         news.insert(Alert::Danger, News { kind: NoticeKind::Danger, failure });
     }
@@ -222,8 +228,8 @@ fn news(view: &View<'_>) -> BTreeMap<Alert, News> {
 pub(super) fn danger(view: &View<'_>) -> Option<Failure> {
     let ledger = view.ledger();
     let wanted = ledger.want.as_ref().map(|want| want.default.generation);
-    let served = ledger.nodes.iter().filter(|(node, _)| view.certificate.nodes.contains(node));
-    let served = served.filter_map(|(_, rolled)| rolled.confirmed.as_ref().or(rolled.reloaded.as_ref()));
+    let served = view.certificate.nodes.iter().filter_map(|node| ledger.nodes.get(node));
+    let served = served.filter_map(|rolled| rolled.confirmed.as_ref().or(rolled.reloaded.as_ref()));
     let served = served.map(|milestone| milestone.generation);
     let generations: BTreeSet<GenId> = served.chain(wanted).collect();
     let held = generations.into_iter().filter_map(|generation| ledger.generations.get(&generation));

@@ -6,7 +6,7 @@ use super::ledger::{Applied, Gate, Ledger};
 use super::rollout;
 use crate::types::{Digest, Epoch, GenId, NodeName, Printable, Seq, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What should be served.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,19 @@ pub struct Rolled {
     pub reload_verb: Option<Digest>,
     /// Trouble with what it serves.
     pub serve: Trouble,
+    /// The last epoch at which anything of this failed.
+    pub failed: Option<Epoch>,
+}
+
+/// The nodes of a roll-out that began last together, where the next ones are given a pause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    /// The roll-out's epoch.
+    pub epoch: Epoch,
+    /// Which nodes.
+    pub nodes: BTreeSet<NodeName>,
+    /// When all of them had come through, or had failed: the pause counts from here.
+    pub ended: Option<Timestamp>,
 }
 
 impl Ledger {
@@ -104,7 +117,11 @@ impl Ledger {
                 rolled.deploy.clear();
                 rolled.lagging = None;
             }
-            Event::DeployFailed { node, failure, .. } => self.node(node).deploy.attempt(at, failure),
+            Event::DeployFailed { node, epoch, failure } => {
+                let rolled = self.node(node);
+                rolled.deploy.attempt(at, failure);
+                rolled.failed = Some(*epoch);
+            }
             Event::Reloaded { node, epoch, verb } => {
                 let deployed = self.nodes.get(node).and_then(|rolled| rolled.deployed.as_ref());
                 let Some(generation) = deployed.map(|deployed| deployed.generation) else {
@@ -116,16 +133,18 @@ impl Ledger {
                 rolled.reload_verb = Some(*verb);
                 rolled.lagging = None;
             }
-            Event::ReloadFailed { node, verb, failure, .. } => {
+            Event::ReloadFailed { node, epoch, verb, failure } => {
                 let rolled = self.node(node);
+                rolled.failed = Some(*epoch);
                 rolled.reload_verb = Some(*verb);
                 rolled.reload_failed = Some(seq);
                 // What was damaged is published anew at once; what is damaged again waits.
                 let at_once = rolled.reload.failures == 0 && rollout::found_damaged(failure);
                 if at_once { rolled.reload.note(at, failure) } else { rolled.reload.attempt(at, failure) }
             }
-            Event::Lagging { node, drift, failure, .. } => {
+            Event::Lagging { node, epoch, drift, failure } => {
                 let rolled = self.node(node);
+                rolled.failed = Some(*epoch);
                 rolled.lagging = Some(seq);
                 // Drift is mended at once, but only once: what drifts again waits, or it would be reloaded without end.
                 let at_once = *drift && rolled.serve.failures == 0;
@@ -136,6 +155,14 @@ impl Ledger {
                 rolled.confirmed = Some(milestone(*epoch, *generation));
                 rolled.lagging = None;
                 rolled.serve.clear();
+            }
+            Event::WaveBegun { epoch, nodes } => {
+                self.wave = Some(Wave { epoch: *epoch, nodes: nodes.iter().cloned().collect(), ended: None });
+            }
+            Event::WaveEnded { epoch } => {
+                let wave = self.wave.as_mut().filter(|wave| wave.epoch == *epoch);
+                let wave = wave.ok_or_else(|| ("WaveEnded", format!("no wave of epoch {epoch} was begun")))?;
+                wave.ended = Some(at);
             }
             Event::WentLive { epoch, generation } => self.live = Some(milestone(*epoch, *generation)),
             // Every other kind is applied before this point.

@@ -1,7 +1,7 @@
 //! One endpoint of a roll-out: what it should serve, what it was seen to serve, and when patience with it is at an end.
 
 use super::effect::{Effect, Slot};
-use super::ledger::Held;
+use super::ledger::{Aim, Held, Rolled, Want};
 use super::plan::{Draft, View, WakeKind};
 use super::reason::Reason;
 use super::sightings::{EndpointSeen, endpoint_id};
@@ -15,11 +15,74 @@ use std::time::Duration;
 const RELOOK: Duration = Duration::from_secs(1);
 
 /// The node behind an endpoint, when that is known.
-pub(super) fn behind<'a>(view: &View<'a>, endpoint: &'a Endpoint) -> Option<&'a NodeName> {
+fn behind<'a>(view: &View<'a>, endpoint: &'a Endpoint) -> Option<&'a NodeName> {
     match (&endpoint.node, view.certificate.nodes.as_slice()) {
         (Some(node), _) => Some(node),
         (None, [only]) => Some(only),
         (None, _) => None,
+    }
+}
+
+/// All endpoints of a certificate, gone through once: each node's own, and those behind several nodes. Nothing stands for one
+/// behind a node that was never reloaded.
+pub(super) struct Watches<'a> {
+    own: BTreeMap<&'a NodeName, Vec<Option<Watch<'a>>>>,
+    pub(super) common: Vec<Option<Watch<'a>>>,
+}
+
+impl<'a> Watches<'a> {
+    pub(super) fn new(view: &View<'a>, want: &Want) -> Self {
+        let mut all = Self { own: BTreeMap::new(), common: Vec::new() };
+        let mut together = None;
+        for endpoint in &view.certificate.endpoints {
+            let Some(node) = behind(view, endpoint) else {
+                let behind = *together.get_or_insert_with(|| Behind::all(view));
+                all.common.push(Watch::new(view, endpoint, &want.default, behind));
+                continue;
+            };
+            let watch = Watch::new(view, endpoint, want.on(node), Behind::of(view.ledger().rolled(node)));
+            all.own.entry(node).or_default().push(watch);
+        }
+        all
+    }
+
+    /// Takes those of a node.
+    pub(super) fn take(&mut self, node: &NodeName) -> Vec<Watch<'a>> {
+        self.own.remove(node).into_iter().flatten().flatten().collect()
+    }
+
+    /// Whether every one is proven.
+    pub(super) fn proven(&self) -> bool {
+        proven(&self.common) && self.own.values().all(|own| proven(own))
+    }
+}
+
+/// Whether all of these are proven.
+pub(super) fn proven(watches: &[Option<Watch<'_>>]) -> bool {
+    watches.iter().all(|watch| watch.is_some_and(|watch| watch.proven()))
+}
+
+/// What the nodes behind an endpoint have come to.
+#[derive(Clone, Copy)]
+struct Behind {
+    /// The last reload of all; nothing when one was never reloaded.
+    floor: Option<(Seq, Timestamp)>,
+    lagging: Option<Seq>,
+}
+
+impl Behind {
+    fn of(rolled: &Rolled) -> Self {
+        Self { floor: rolled.reloaded.as_ref().map(|at| (at.seq, at.at)), lagging: rolled.lagging }
+    }
+
+    /// Of all nodes together.
+    fn all(view: &View<'_>) -> Self {
+        let each = || view.certificate.nodes.iter().map(|name| Self::of(view.ledger().rolled(name)));
+        let floors: Option<Vec<_>> = each().map(|behind| behind.floor).collect();
+        Self {
+            floor: floors.and_then(|floors| floors.into_iter().max()),
+            lagging: each().filter_map(|it| it.lagging).max(),
+        }
     }
 }
 
@@ -40,20 +103,13 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Nothing when a node behind it was never reloaded: there is nothing to look for yet.
-    pub(super) fn new(view: &View<'a>, endpoint: &'a Endpoint) -> Option<Self> {
-        let want = view.ledger().want.as_ref()?;
-        let node = behind(view, endpoint);
-        let aim = node.map_or(&want.default, |node| want.on(node));
+    fn new(view: &View<'a>, endpoint: &'a Endpoint, aim: &Aim, behind: Behind) -> Option<Self> {
+        let floor = behind.floor?;
         let generations = &view.ledger().generations;
         let about = &generations.get(&aim.generation)?.about;
-        let behind = || view.certificate.nodes.iter().filter(|name| node.is_none_or(|node| node == *name));
-        let lagging = behind().filter_map(|name| view.ledger().nodes.get(name)?.lagging).max();
-        let reloads: Option<Vec<_>> =
-            behind().map(|name| view.ledger().nodes.get(name)?.reloaded.as_ref().map(|at| (at.seq, at.at))).collect();
-        let floor = reloads?.into_iter().max()?;
         let id = endpoint_id(endpoint);
         let seen = view.facts.seen.endpoints.get(&id).filter(|seen| seen.leaf == about.leaf);
-        Some(Self { endpoint, id, generation: aim.generation, generations, floor, lagging, seen })
+        Some(Self { endpoint, id, generation: aim.generation, generations, floor, lagging: behind.lagging, seen })
     }
 
     /// The last look, when it began after the last reload.

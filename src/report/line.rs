@@ -36,6 +36,8 @@ pub fn happened(name: &CertName, event: &Event) -> Option<String> {
         }
         Event::Reloaded { node, .. } => format!("{node}: reloaded"),
         Event::NodeConfirmed { node, generation, .. } => format!("{node}: proven to serve {generation}"),
+        Event::WaveBegun { nodes, .. } => format!("{} of its nodes begin", nodes.len()),
+        Event::WaveEnded { .. } => "the nodes that began are through; the roll-out pauses".to_owned(),
         Event::WentLive { generation, .. } => format!("live: every endpoint serves {generation}"),
         Event::Told { notifier, recovered: true, .. } => format!("told {notifier} that it is over"),
         Event::Told { notifier, alert, .. } => format!("told {notifier} ({})", alert_word(alert)),
@@ -91,6 +93,7 @@ fn alert_word(alert: &Alert) -> String {
     match alert {
         Alert::Issue => "cannot be issued".to_owned(),
         Alert::Node(node) => format!("not as it should be on {node}"),
+        Alert::Rollout => "its roll-out stopped".to_owned(),
         Alert::Cleanup => "a challenge is left up".to_owned(),
         Alert::Post => "the post hook fails".to_owned(),
         Alert::Danger => "in danger".to_owned(),

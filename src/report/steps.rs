@@ -17,6 +17,8 @@ pub struct PlannedCertificate {
     pub wake: Option<Timestamp>,
     /// Why then.
     pub why: Option<String>,
+    /// Which nodes wait for others, and why.
+    pub waits: Vec<String>,
 }
 
 /// One step.
@@ -40,8 +42,11 @@ pub fn planned(name: &CertName, plan: &Plan) -> PlannedCertificate {
         PlannedStep { effect: step.effect.name(), what, why: step.why.to_string() }
     });
     let wake = plan.wakes.iter().find(|wake| wake.why != Reason::Routine);
+    let for_others = |why: &&Reason| matches!(why, Reason::Paused { .. } | Reason::Stopped { .. });
+    let waits = plan.wakes.iter().map(|wake| &wake.why).filter(for_others).map(ToString::to_string);
     PlannedCertificate {
         name: name.clone(),
+        waits: waits.collect(),
         steps: steps.collect(),
         wake: wake.map(|wake| wake.at),
         why: wake.map(|wake| wake.why.to_string()),
@@ -61,6 +66,9 @@ pub fn steps(plans: &[PlannedCertificate], now: Timestamp, width: usize, paint: 
             (Some(at), Some(why)) => page.hang("  then  ", &format!("{} ({}): {why}", in_time(*at, now), clock(*at))),
             _ if plan.steps.is_empty() => page.line("  nothing to do"),
             _ => {}
+        }
+        for wait in plan.waits.iter().filter(|wait| plan.why.as_ref() != Some(*wait)) {
+            page.hang("  held  ", wait);
         }
     }
     if plans.is_empty() {

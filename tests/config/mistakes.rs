@@ -31,6 +31,7 @@ macro_rules! mistakes {
 }
 
 mistakes! {
+    roll_outs_that_are_none: "rollout",
     five_mistakes_in_one_certificate_are_five_errors: "five-in-one",
     syntax_errors_stand_alone: "syntax",
     tabs_are_named: "tab",

@@ -256,3 +256,24 @@ fn a_node_that_nothing_looks_at_is_told() {
     assert!(warnings(cdn).contains("edge2, edge3"), "{}", warnings(cdn));
     assert_eq!(warnings(", '10.0.0.9:443'"), "", "an address that all of them share looks at each of them");
 }
+
+#[test]
+fn a_roll_out_has_canaries_waves_and_an_end() {
+    let rollout = |written: &str| {
+        let text = format!(
+            "version: 1\nissuers: {{ ca: {{ directory: 'https://ca.example/dir' }} }}\n\
+             nodes: {{ edge1: {{ hook: [a] }}, edge2: {{ hook: [a] }}, edge3: {{ hook: [a] }} }}\ncertificates:\n  - name: a\n    \
+             names: [a.example]\n    solver: {{ http-01: {{ stateless: true }} }}\n    nodes: [edge3, edge1, edge2]\n    \
+             confirm: none\n    rollout: {written}\n"
+        );
+        spec(&text).certificates.remove(&CertName::new("a").expect("name")).expect("it is there").rollout
+    };
+    let plain = rollout("{ parallel: 4 }");
+    assert!(plain.canaries.is_empty() && plain.pause.is_zero() && plain.max_failures.is_none() && plain.roll_back);
+    let full = rollout("{ canary: 2, parallel: 8, pause: 10m, max_failures: 0, roll_back: false }");
+    let canaries: Vec<&str> = full.canaries.iter().map(NodeName::as_str).collect();
+    assert_eq!(canaries, ["edge3", "edge1"], "the first ones, in the order written");
+    assert_eq!((full.parallel, full.pause.as_secs(), full.max_failures, full.roll_back), (8, 600, Some(0), false));
+    assert_eq!(rollout("{ canary: 50 }").canaries.len(), 3, "a default may count more than a certificate has");
+    assert_eq!(rollout("{ canary: edge2 }").canaries.len(), 1);
+}

@@ -103,6 +103,8 @@ fn a_certificate(at: u8, nodes: &[NodeName], hook: &Hook) -> (CertName, Certific
         rollout: Rollout {
             canaries: if at % 2 == 1 { nodes.iter().take(1).cloned().collect() } else { Vec::new() },
             parallel: 2,
+            pause: Duration::ZERO,
+            max_failures: None,
             roll_back: at % 2 == 1,
         },
         access: Access { owner: None, group: None, key_mode: 0o640, cert_mode: 0o644, dir_mode: 0o755 },
@@ -154,6 +156,7 @@ impl Shape {
                 certificate.confirm = Confirm::None;
             }
             certificate.placeholder = dice.below(2) == 0;
+            rolls_out(certificate, dice);
             if dice.below(3) == 0 {
                 certificate.issuer = "other".parse().expect("name");
             }
@@ -175,6 +178,16 @@ impl Shape {
             (ca.lifetime, ca.ari_every) = (self.lifetime, self.ari_every);
         }
     }
+}
+
+/// Canaries by count or none, waves of one or two, pauses that a run sits out or that outlive it, and how many nodes may fail.
+fn rolls_out(certificate: &mut Certificate, dice: &mut Dice) {
+    let rollout = &mut certificate.rollout;
+    let canaries = index(dice, 3);
+    rollout.canaries = certificate.nodes.iter().take(canaries).cloned().collect();
+    rollout.parallel = [1, 1, 2][index(dice, 3)];
+    rollout.pause = Duration::from_secs([0, 0, 30, 1_200, 1_200][index(dice, 5)]);
+    rollout.max_failures = [None, None, Some(0), Some(0), Some(1)][index(dice, 5)];
 }
 
 fn index(dice: &mut Dice, below: u64) -> usize {

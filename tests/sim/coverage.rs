@@ -34,7 +34,7 @@ kinds!(EVENTS, event: Event {
     ChallengesIntended, ChallengesUp, ChallengesAnswered, OrderReady, CsrIntended, CsrSubmitted, OrderPending, OrderValid,
     ChainStaged, Accepted, Rejected, StepFailed, OrderFailed, OrderAbandoned, PreparationFailed, ChallengesDown,
     CleanupFailed, PreIntended, PreDone, PostDone, PostFailed, WantSet, PlaceholderPublished, Deployed, DeployFailed,
-    Reloaded, ReloadFailed, Lagging, NodeConfirmed, WentLive, Told, TellFailed, Pruned, Retired, Revived,
+    Reloaded, ReloadFailed, Lagging, NodeConfirmed, WaveBegun, WaveEnded, WentLive, Told, TellFailed, Pruned, Retired, Revived,
 });
 
 kinds!(ISSUER_EVENTS, issuer_event: IssuerEvent { Snapshot, OrderCounted, Recounted, OrderUnissued, Failed, Recovered });
@@ -49,7 +49,7 @@ kinds!(OUTCOMES, outcome: Outcome { Fine, Temporary, CaLimit, DeployIncomplete, 
 
 kinds!(ASKS, ask: Ask { Renew, Deploy, Rollback });
 
-kinds!(ALERTS, alert: Alert { Issue, Node, Cleanup, Post, Danger });
+kinds!(ALERTS, alert: Alert { Issue, Node, Rollout, Cleanup, Post, Danger });
 
 /// Records that compaction writes are counted as they are written; a decision is an effect that nothing outside sees.
 const ELSEWHERE: [(&str, &str); 1] = [("effect", "Record")];
@@ -65,6 +65,7 @@ fn required() -> impl Iterator<Item = (&'static str, &'static str)> {
         .chain(of("outcome", OUTCOMES))
         .chain(of("ask", ASKS))
         .chain(of("alert", ALERTS))
+        .chain(["stopped", "goes on"].map(|name| ("roll-out", name)))
         .chain(Fault::ALL.iter().map(|fault| ("fault", fault.name())))
         .filter(|it| !ELSEWHERE.contains(it))
 }

@@ -65,6 +65,7 @@ impl State {
         if self.is_harmed(name) {
             return;
         }
+        self.it_is_its_turn(name, node);
         let about = &generation.about;
         let ledger = self.watcher.ledger(name);
         let held = ledger.generations.get(&about.generation);

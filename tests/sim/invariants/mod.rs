@@ -3,6 +3,7 @@
 mod acts;
 mod ends;
 mod records;
+mod waves;
 
 use crate::coverage;
 use crate::forge::FakeCertificate;
@@ -10,7 +11,7 @@ use crate::nodes::served;
 use crate::world::State;
 use everleaf::agent::Report;
 use everleaf::config::spec::{Confirm, Endpoint, Quota};
-use everleaf::core::event::{Alert, IssuerEvent};
+use everleaf::core::event::{Alert, IssuerEvent, NodeEvent};
 use everleaf::core::ledger::{Gate, Phase, Want};
 use everleaf::core::outcome::{Stage, standing};
 use everleaf::core::schedule::last_call;
@@ -60,6 +61,7 @@ pub(crate) struct Watcher {
     pub(crate) rehearsed: bool,
     /// When the clock was last set, in true time.
     pub(crate) clock_set: Option<u64>,
+    courses: waves::Courses,
 }
 
 #[derive(Debug)]
@@ -147,8 +149,11 @@ impl State {
                         _ => {}
                     }
                 }
-                Scope::Node(_) => {
+                Scope::Node(node) => {
                     if let Some(event) = self.readable(event) {
+                        if matches!(event, NodeEvent::Failed { .. }) {
+                            self.node_failed(node);
+                        }
                         self.count("node event", coverage::node_event(&event));
                     }
                 }
@@ -191,6 +196,7 @@ impl State {
         self.a_rebuilt_journal_is_cautious(name, &before, &entry.event);
         self.live_only_if_seen(name, &before, &entry.event);
         self.reloads_are_paced(name, &entry.event);
+        self.a_wave_comes_after_the_pause(name, &before, entry);
         if let (Event::Accepted { .. } | Event::WantSet { .. }, Some(want)) = (&entry.event, &before.want) {
             self.watcher.wanted_before.insert(name.clone(), (self.mono, want.clone()));
         }
@@ -202,6 +208,7 @@ impl State {
         if let Err(illegal) = Rc::make_mut(&mut ledger).apply(entry) {
             self.watcher.violated("journal_is_legal", illegal.to_string());
         }
+        self.note_stop(name, &ledger);
         self.watcher.truth.insert(name.clone(), ledger);
         if self.watcher.violations.len() > violations {
             self.say(|| format!("VIOLATED by {:?}", entry.event));
