@@ -50,7 +50,7 @@ struct Site {
 
 const TO_HTTPS: &str = "return 301 https://$host$request_uri;";
 
-const SITES: [Site; 19] = [
+const SITES: [Site; 18] = [
     Site { https: "return 200;", http: TO_HTTPS, labels: "hsts_missing" },
     Site {
         https: "add_header Strict-Transport-Security max-age=300; return 200;",
@@ -106,7 +106,6 @@ const SITES: [Site; 19] = [
         http: TO_HTTPS,
         labels: "http_error",
     },
-    Site { https: "return 421;", http: TO_HTTPS, labels: "http_error" },
     // As servers do that know no HEAD and say nothing to it.
     Site {
         https: "if ($request_method = HEAD) { return 444; } add_header Strict-Transport-Security max-age=31536000; return 200;",

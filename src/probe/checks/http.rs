@@ -101,7 +101,7 @@ fn certificate_good(view: &View<'_>) -> bool {
 pub fn judge(policy: &Policy<'_>) -> Vec<Finding> {
     let mut found = hsts::judge(policy);
     if let Ok(secure) = policy.secure {
-        found.extend(error(policy, &secure.first));
+        found.extend(error(&secure.first));
         found.extend(downgrade(policy, secure));
         found.extend(h3(&secure.first.head.headers));
     }
@@ -109,13 +109,11 @@ pub fn judge(policy: &Policy<'_>) -> Vec<Finding> {
     found
 }
 
-/// The server's own errors, and those that say that the request has come to the wrong place (a proxy that speaks plain HTTP to a
-/// TLS port, a host that the application does not know, RFC 9110 §15.5.20). How an API answers `/` is its own business: 401, 404.
-fn error(policy: &Policy<'_>, reply: &Reply) -> Option<Finding> {
+/// The server's own errors. How an application answers `/` is its own business: 400, 401, 404.
+fn error(reply: &Reply) -> Option<Finding> {
     let status = reply.head.status;
-    let astray = matches!(status, 400 | 421) && !policy.client_certificate_asked;
     let seen = || format!("TLS works, and {} is answered {status}", reply.path);
-    ((500..600).contains(&status) || astray).then(|| Finding::new(Label::HttpError, seen()))
+    (500..600).contains(&status).then(|| Finding::new(Label::HttpError, seen()))
 }
 
 fn downgrade(policy: &Policy<'_>, secure: &Spoken) -> Option<Finding> {
@@ -225,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_the_servers_own_and_requests_gone_astray() {
-        let well = [200, 301, 401, 403, 404, 429].map(|status| (status, 0));
-        let ill = [400, 421, 500, 503, 599].map(|status| (status, 1));
+    fn errors_are_the_servers_own() {
+        let well = [200, 301, 400, 401, 403, 404, 421, 429].map(|status| (status, 0));
+        let ill = [500, 503, 599].map(|status| (status, 1));
         for (status, found) in well.into_iter().chain(ill) {
             assert_eq!(secure(status, &[]), ["http_error"][..found], "{status}");
         }
