@@ -8,8 +8,8 @@ use everleaf::types::Epoch;
 /// What is remembered of roll-outs.
 #[derive(Debug, Default)]
 pub(crate) struct Courses {
-    /// Since when more nodes have failed than may.
-    stopped: BTreeMap<CertName, u64>,
+    /// Where more nodes have failed than may.
+    stopped: BTreeSet<CertName>,
     /// Nodes published to, and when that last began.
     begun: BTreeMap<(CertName, NodeName), (Epoch, u64)>,
     /// When a node was last found out of reach.
@@ -51,14 +51,11 @@ impl State {
         let most = certificate.rollout.max_failures;
         let own = certificate.endpoints.iter().all(|endpoint| endpoint.node.is_some());
         let failed = certificate.nodes.iter().filter(|node| has_failed(ledger, node)).count();
-        let mono = self.mono;
         if own && most.is_some_and(|most| failed > most) {
-            let known = self.watcher.courses.stopped.contains_key(name);
-            self.watcher.courses.stopped.entry(name.clone()).or_insert(mono);
-            if !known {
+            if self.watcher.courses.stopped.insert(name.clone()) {
                 self.count("roll-out", "stopped");
             }
-        } else if self.watcher.courses.stopped.remove(name).is_some() {
+        } else if self.watcher.courses.stopped.remove(name) {
             self.count("roll-out", "goes on");
         }
     }
@@ -85,7 +82,7 @@ impl State {
         let now = self.now();
         let last_call = has(&ledger, node);
         let ends = last_call.is_some_and(|at| now >= at);
-        let stopped = self.watcher.courses.stopped.get(name).is_some_and(|since| *since < mono);
+        let stopped = self.watcher.courses.stopped.contains(name);
         if stopped && !ends {
             self.watcher.violated("nothing_begins_after_too_many_failures", format!("{name} on {node}"));
         }
