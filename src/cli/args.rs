@@ -242,7 +242,7 @@ pub(super) struct Probe {
     /// HAProxy's socket or configuration: does it load the published files?
     #[arg(long, value_name = "SOCKET|FILE", requires = "published")]
     pub(super) haproxy: Option<PathBuf>,
-    /// Look from another machine, through ssh; everleaf must be there too, and what --ca names travels along. `here` is this
+    /// Look from another machine, through ssh; everleaf must be there too, and a file that --ca names travels along. `here` is this
     /// machine; may be repeated
     #[arg(long, value_name = "ssh://[USER@]HOST[:PORT]", conflicts_with_all = ["published", "nginx", "haproxy"])]
     pub(super) via: Vec<Vantage>,

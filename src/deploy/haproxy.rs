@@ -10,7 +10,7 @@ use crate::ports::HookContext;
 use crate::types::{Class, Failure, Secret, Serial};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -49,14 +49,14 @@ impl Nodes {
             let path = word(&bundle).ok_or_else(|| {
                 runtime.failure(Class::Operator, "haproxy:path", "its commands cannot name a path with a space in it")
             })?;
-            let pem = bundled(context).map_err(|error| {
+            let setting = setting(path, context).map_err(|error| {
                 runtime.failure(
                     Class::Retry,
                     "haproxy:files",
                     &format!("what is to be given to it cannot be read: {error}"),
                 )
             })?;
-            self.update_one(runtime, path, &pem, context.serial.as_ref()).await?;
+            self.update_one(runtime, path, &setting, context.serial.as_ref()).await?;
         }
         Ok(())
     }
@@ -65,14 +65,14 @@ impl Nodes {
         &self,
         runtime: Runtime<'_>,
         path: &str,
-        pem: &Secret,
+        setting: &Secret,
         wanted: Option<&Serial>,
     ) -> Result<(), Failure> {
         if !self.known(runtime, path).await? {
             self.told(runtime, &format!("new ssl cert {path}"), "New empty certificate store").await?;
         }
         if wanted.is_none() || self.shown(runtime, path).await?.serial.as_ref() != wanted {
-            self.give(runtime, path, pem).await?;
+            self.give(runtime, path, setting).await?;
         }
         if let Some(list) = runtime.list.and_then(word)
             && !self.shown(runtime, path).await?.used
@@ -91,9 +91,8 @@ impl Nodes {
         Err(runtime.failure(Class::Retry, "haproxy:not-taken", &message).advise("look who else gives it certificates"))
     }
 
-    async fn give(&self, runtime: Runtime<'_>, path: &str, pem: &Secret) -> Result<(), Failure> {
-        let set = Secret::new(format!("set ssl cert {path} <<\n{}\n\n", pem.reveal()));
-        let answer = self.tell(runtime, set).await?;
+    async fn give(&self, runtime: Runtime<'_>, path: &str, setting: &Secret) -> Result<(), Failure> {
+        let answer = self.tell(runtime, setting.clone()).await?;
         if !answer.contains("Transaction") {
             return Err(runtime.refusal(&format!("set ssl cert {path}"), &answer));
         }
@@ -152,9 +151,10 @@ impl Nodes {
     async fn tell_there(&self, runtime: Runtime<'_>, ssh: &Ssh, command: Secret) -> Result<Vec<u8>, Failure> {
         let place = format!("{} ({})", at(&runtime.node.name), ssh.host);
         let address = format!("UNIX-CONNECT:{}", runtime.socket.display());
+        // By a shell, as everything else there: that is what sudo allows.
         let before = if ssh.sudo { &["sudo", "-n"][..] } else { &[] };
         let patience = format!("-t{}", LIMIT.as_secs());
-        let words = [before, &["socat", &patience, "-", &address]].concat();
+        let words = [before, &["sh", "-c", "exec socat \"$@\"", "everleaf", &patience, "-", &address]].concat();
         let errand = Errand {
             host: &ssh.host,
             words: &words,
@@ -169,6 +169,13 @@ impl Nodes {
             return Ok(said.stdout);
         }
         let why = said.last.last().map_or("socat says nothing", |line| line.as_str());
+        if why.contains("a password is required") {
+            return Err(super::ssh::forbidden(&place, why));
+        }
+        if why.contains("not found") {
+            let failure = Failure::new(Class::Operator, "haproxy:socat", &place, "there is no socat on that machine");
+            return Err(failure.advise("install socat there: it brings commands to HAProxy's socket"));
+        }
         Err(unheard(runtime, why))
     }
 }
@@ -214,18 +221,28 @@ fn word(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ';' || c == '\\'))
 }
 
-/// Key, leaf and intermediates; an empty line would end the command.
-fn bundled(context: &HookContext) -> io::Result<Secret> {
-    let dir: PathBuf = context.files.clone().unwrap_or_default();
-    let mut pem = Secret::default();
-    for name in ["privkey.pem", "fullchain.pem"] {
-        let mut text = String::new();
-        File::open(dir.join(name))?.take(MAX_PEM).read_to_string(&mut text)?;
-        let text = Secret::new(text);
-        let lines: Vec<&str> = text.reveal().lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-        pem = Secret::new([pem.reveal(), &lines.join("\n"), "\n"].concat());
+/// The command that brings key, leaf and intermediates; an empty line ends it. Text that grows would leave copies of the key behind.
+fn setting(path: &str, context: &HookContext) -> io::Result<Secret> {
+    let dir = context.files.as_ref().ok_or_else(|| io::Error::other("no generation is named"))?;
+    let [key, chain] = [read(&dir.join("privkey.pem"))?, read(&dir.join("fullchain.pem"))?];
+    let head = ["set ssl cert ", path, " <<\n"];
+    let mut command = String::with_capacity(head.concat().len() + key.reveal().len() + chain.reveal().len() + 4);
+    command.extend(head);
+    let lines = key.reveal().lines().chain(chain.reveal().lines()).map(str::trim_end);
+    command.extend(lines.filter(|line| !line.is_empty()).flat_map(|line| [line, "\n"]));
+    command.push('\n');
+    Ok(Secret::new(command))
+}
+
+fn read(path: &Path) -> io::Result<Secret> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > MAX_PEM {
+        return Err(io::Error::other(format!("{} has {length} bytes", path.display())));
     }
-    Ok(pem)
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+    file.take(MAX_PEM).read_to_string(&mut text)?;
+    Ok(Secret::new(text))
 }
 
 /// As we write serial numbers: lower case, whole octets, a zero before a first bit that is set.

@@ -227,10 +227,7 @@ fn failed(said: &Said, event: &'static str, epoch: Epoch, place: &str) -> Failur
         REFUSED => refused(place, epoch),
         DAMAGED => Failure::new(Class::Retry, "reload:pair", place, last).advise("it is published there anew"),
         LATER => Failure::new(Class::Retry, "ssh:busy", place, last),
-        _ if last.contains("a password is required") => {
-            Failure::new(Class::Operator, "ssh:sudo", place, format!("sudo there wants a password: {last}"))
-                .advise("allow it in sudoers there, such as: deploy ALL=(root) NOPASSWD: /bin/sh")
-        }
+        _ if last.contains("a password is required") => forbidden(place, last),
         // The command's own last line mostly says why.
         _ if last.contains(" ended with exit status ") => {
             let why = if before.is_empty() { String::new() } else { format!(": {before}") };
@@ -241,6 +238,12 @@ fn failed(said: &Said, event: &'static str, epoch: Epoch, place: &str) -> Failur
             .advise("read the lines it printed; `everleaf why NAME` shows when it is tried again"),
     };
     said.last.iter().fold(failure, |failure, line| failure.detail(line.as_str()))
+}
+
+/// sudo asks for what nobody can type.
+pub(super) fn forbidden(place: &str, why: &str) -> Failure {
+    Failure::new(Class::Operator, "ssh:sudo", place, format!("sudo there wants a password: {why}"))
+        .advise("allow it in sudoers there, such as: deploy ALL=(root) NOPASSWD: /bin/sh")
 }
 
 #[cfg(test)]

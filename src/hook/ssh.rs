@@ -161,7 +161,7 @@ fn judge(finished: Finished, errand: &Errand<'_>) -> Result<Said, Failure> {
         Ended::TimedOut => {
             let message = format!("no answer within {}, and the connection was ended", humane(limit));
             Failure::new(Class::Retry, "ssh:silent", &place, message)
-                .advise(format!("look what hangs there: ssh {} {command} --version", host.host()))
+                .advise(format!("log in there and look what hangs: ssh {}", host.typed()))
         }
         Ended::Signal(signal) => {
             Failure::new(Class::Retry, "ssh:failed", &place, format!("ssh was killed by signal {signal}"))
@@ -184,7 +184,7 @@ fn own(last: &[Printable], host: &SshHost) -> Failure {
     let line =
         |texts: &[&str]| last.iter().rev().map(Printable::as_str).find(|it| texts.iter().any(|text| it.contains(text)));
     let place = host.to_string();
-    let name = host.host();
+    let name = host.typed();
     let failure =
         |class, code: &str, message: &str, advice: &str| Failure::new(class, code, &place, message).advise(advice);
     if says("IDENTIFICATION HAS CHANGED") || says("is revoked") {

@@ -143,7 +143,7 @@ impl TlsProber {
         Observation { address: Some(address), shown, matched, notes: distinct(notes) }
     }
 
-    /// Whether its CRL lists the leaf that was shown. Beside the handshakes, and only as long as they may take anyway: a list that is
+    /// Whether its CRL lists the leaf that was shown. Beside the handshakes, for some seconds at most: a list that is
     /// slow, gone or not the issuer's is nothing against the certificate.
     async fn revoked(&self, look: &Look<'_>, handshake: &Handshake) -> Option<Printable> {
         let sent: Vec<Certificate> = handshake.chain.iter().filter_map(|it| Certificate::from_der(it).ok()).collect();

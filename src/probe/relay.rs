@@ -71,6 +71,8 @@ struct Question {
     trust: usize,
     #[serde(default)]
     pins: Vec<KeyId>,
+    #[serde(default)]
+    others: Vec<Identifier>,
     http_port: Option<u16>,
     quick: bool,
     crl: bool,
@@ -239,6 +241,7 @@ impl Question {
             starttls: query.starttls,
             trust,
             pins: query.pins.to_vec(),
+            others: query.others.to_vec(),
             http_port: query.http_port,
             quick: query.quick,
             crl: query.crl,
@@ -255,7 +258,7 @@ impl Question {
             starttls: self.starttls,
             stores,
             pins: self.pins.as_slice().into(),
-            others: [].into(),
+            others: self.others.as_slice().into(),
             http_port: self.http_port,
             quick: self.quick,
             crl: self.crl,

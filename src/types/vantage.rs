@@ -48,6 +48,14 @@ impl SshHost {
         &self.host
     }
 
+    /// What comes after `ssh` when a person logs in there.
+    #[must_use]
+    pub fn typed(&self) -> String {
+        let port = self.port.map(|port| format!("-p {port} ")).unwrap_or_default();
+        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        format!("{port}{user}{}", self.host)
+    }
+
     /// Its port, where that is said.
     #[must_use]
     pub const fn port(&self) -> Option<u16> {

@@ -68,12 +68,12 @@ fn names_below_that_fail_stand_against_a_policy_for_all() {
     let all = desk(&[("shop.example.com", base), ("www.shop.example.com", www), ("old.shop.example.com", old)]);
     let well = desk(&[("www.shop.example.com", www)]);
     for check in [next(&all, &typed), next(&all, &["--all"])] {
-        let told = "of the 2 configured names under shop.example.com these fail: old.shop.example.com (expired).";
+        let told = "of the 2 names known under shop.example.com these fail: old.shop.example.com (expired).";
         assert!(check.starts_with("Not ready for step 3") && check.contains(told), "{check}");
         assert!(check.contains("cannot be seen from here"), "{check}");
     }
     let check = next(&well, &typed);
-    assert!(check.starts_with("Ready for step 3") && check.contains("the 1 configured name under"), "{check}");
+    assert!(check.starts_with("Ready for step 3") && check.contains("the 1 name known under"), "{check}");
     // Another target of the same run; at this address it gets the certificate of the first.
     let check = next(&desk(&[("a.example.org", www)]), &[&["www.shop.example.com"], &typed[..]].concat());
     assert!(check.contains("www.shop.example.com (name_mismatch)"), "{check}");

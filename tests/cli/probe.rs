@@ -301,6 +301,9 @@ fn the_configurations_endpoints_of_this_machine_are_held_against_its_live_direct
         }
         assert_eq!(found(), [label]);
     }
+    fs::create_dir_all(desk.path("state/certs/shop/gen/0001-3fa94c1b")).expect("made");
+    fs::remove_dir_all(&live).expect("removed");
+    assert_eq!(found(), ["disk_file_missing"], "it was published once");
     let both = desk.run(&["probe", "--all", "--live", "/nowhere"]);
     assert!(both.code == 64 && both.err.contains("--live"), "{both:?}");
 }

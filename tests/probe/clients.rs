@@ -237,6 +237,29 @@ fn nginx_refuses_in_http_and_the_certificate_tells_why() {
 }
 
 #[test]
+fn an_application_that_forbids_its_first_page_refuses_no_certificate() {
+    use Label::*;
+    let lab = Lab::new();
+    let places = [403, 400].map(|status| (somewhere(), status));
+    let vhost = |(address, status): &(SocketAddr, u16)| {
+        let more = format!(
+            "ssl_verify_client on; ssl_client_certificate {}; location / {{ return 404; }} location = / {{ return {status}; }}",
+            lab.file("clients.pem")
+        );
+        Nginx::tls(*address, &lab.path("site.pem"), &lab.path("site.key")).replacen("return 200 ok;", &more, 1)
+    };
+    let _nginx = Nginx::start(&places.iter().map(vhost).collect::<String>(), places[0].0);
+    let wanted: [(Option<&str>, &[Label]); 3] =
+        [(None, &[ClientCertRequired]), (Some("good"), &[Ok]), (Some("foreign"), &[ClientCertUntrusted])];
+    for (address, status) in places {
+        for (client, wanted) in wanted {
+            let labels: Vec<Label> = lab.found(address, client).iter().map(|it| it.label).collect();
+            assert_eq!(labels, wanted, "{status} {client:?}");
+        }
+    }
+}
+
+#[test]
 fn openssl_and_haproxy_refuse_with_alerts() {
     use Label::*;
     let lab = Lab::new();

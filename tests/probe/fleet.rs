@@ -137,8 +137,9 @@ fn an_older_certificate_is_told_from_one_that_each_has_of_its_own() {
         ca.issue_with("a.test", &KeyPair::generate_for(algorithm).unwrap(), |params| live(params, from, to))
     };
     let [new, own, recent, later, older, late, brief] =
-        [(-1, 89), (-1, 89), (-4, 86), (-12, 78), (-30, 60), (-95, -5), (-1, 20)].map(|(from, to)| by(false, from, to));
+        [(-1, 89), (-1, 89), (-4, 86), (-25, 65), (-30, 60), (-95, -5), (-1, 20)].map(|(from, to)| by(false, from, to));
     let [rsa, old_rsa] = [(-1, 89), (-60, 30)].map(|(from, to)| by(true, from, to));
+    let weeks = by(false, -20, 70);
     let again = ca.issue_again(&new, 3);
     let stranger = ca.issue("b.test");
     let placeholder = self_signed("localhost");
@@ -160,6 +161,7 @@ fn an_older_certificate_is_told_from_one_that_each_has_of_its_own() {
         (vec![one(&new), one(&older)], stale),
         (vec![one(&later), one(&new)], stale),
         (vec![one(&new), one(&recent)], mixed),
+        (vec![one(&new), one(&weeks)], mixed),
         (vec![one(&new), one(&own)], mixed),
         (vec![one(&again), one(&new)], stale),
         (vec![one(&new), one(&brief)], stale),

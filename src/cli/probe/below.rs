@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most names that are looked at for one target.
-const MOST: usize = 64;
+const MOST: usize = 512;
 
 /// How to look at each name that is below one of `looks`: as it is looked at itself, or as `configured`.
 pub(super) fn below(looks: &[Look], configured: impl IntoIterator<Item = Query>) -> Vec<Query> {

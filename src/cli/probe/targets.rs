@@ -250,12 +250,18 @@ fn published(spec: &Spec, certificate: &Certificate, endpoints: &[&Endpoint]) ->
     let mut all: Vec<Option<PathBuf>> = endpoints.iter().map(live).collect();
     all.dedup();
     match &mut all[..] {
-        [Some(dir)] if dir.exists() => {
+        [Some(dir)] if dir.exists() || was_published(spec, certificate) => {
             let source = Source::Live(std::mem::take(dir));
             Against::Configured(Rc::new(Service { source, reader: None, nginx: None, haproxy: None }))
         }
         _ => Against::Nothing,
     }
+}
+
+/// Whether there is a generation of it: then what servers read should be there as well.
+fn was_published(spec: &Spec, certificate: &Certificate) -> bool {
+    let generations = spec.paths.state.join("certs").join(certificate.name.as_str()).join("gen");
+    std::fs::read_dir(generations).is_ok_and(|mut all| all.next().is_some())
 }
 
 fn via(endpoint: &Endpoint) -> Option<Via> {

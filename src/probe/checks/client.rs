@@ -10,7 +10,7 @@ use crate::probe::finding::Finding;
 use crate::probe::handshake::{Handshake, TLS_1_3};
 use crate::probe::label::Label;
 use crate::probe::survey::Sight;
-use crate::probe::survey::http::{Mute, Spoken};
+use crate::probe::survey::http::Mute;
 
 /// Issuers listed in one message.
 const LISTED: usize = 4;
@@ -67,7 +67,7 @@ fn without(sight: &Sight) -> Without {
         return Without::Refused(format!("in TLS 1.2 {why}"));
     }
     match &sight.http {
-        Some(Ok(spoken)) if denies(spoken.first.head.status) && !is_ordinary(sight, spoken) => {
+        Some(Ok(spoken)) if denies(spoken.first.head.status) && !is_ordinary(sight) => {
             let status = spoken.first.head.status;
             Without::Refused(format!("the handshake ends well, and {} is answered {status}", spoken.first.path))
         }
@@ -101,9 +101,8 @@ pub(in crate::probe) const fn denies(status: u16) -> bool {
 }
 
 /// Whether a refusal concerns the page alone: another path is answered otherwise (a directory without an index).
-fn is_ordinary(sight: &Sight, spoken: &Spoken) -> bool {
-    let same = matches!(&sight.http, Some(Ok(without)) if without.first.head.status == spoken.first.head.status);
-    same && sight.elsewhere.is_some_and(|status| !denies(status))
+fn is_ordinary(sight: &Sight) -> bool {
+    sight.elsewhere.is_some_and(|status| !denies(status))
 }
 
 /// Whether it has agreed to speak HTTP: then it owes an answer.

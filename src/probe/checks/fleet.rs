@@ -121,9 +121,9 @@ fn generations(case: &Case<'_>, fine: &[&View<'_>], shared: bool) -> Vec<Finding
     found
 }
 
-/// How much of the older one's life must lie between the two, where each address has a certificate of its own: a tenth, and a
-/// fourth where their keys are of two families, which are often issued one after the other.
-const LATER: (u32, u32) = (10, 4);
+/// How much of the older one's life must lie between the two, where each address has a certificate of its own: a fourth. What is issued
+/// for each node comes days or weeks apart; what was renewed everywhere else comes after two thirds.
+const LATER: u32 = 4;
 /// Certificates that begin, or end, this close to each other were issued together.
 const TOGETHER: Duration = Duration::from_secs(86_400);
 
@@ -132,7 +132,7 @@ const TOGETHER: Duration = Duration::from_secs(86_400);
 fn follows(newer: &Certificate, older: &Certificate, shared: bool) -> bool {
     let alike = newer.key_kind().family() == older.key_kind().family();
     let (new, old) = (newer.validity(), older.validity());
-    let together = TOGETHER.min(old.width() / LATER.0);
+    let together = TOGETHER.min(old.width() / LATER);
     let (later, gap) = match () {
         () if apart(new.start, old.start) >= together => (new.start > old.start, new.start.since(old.start)),
         // Issued together, one for a shorter time: not what nodes of one fleet get from one issuer.
@@ -141,7 +141,7 @@ fn follows(newer: &Certificate, older: &Certificate, shared: bool) -> bool {
         }
         () => ((new.start, new.end) > (old.start, old.end), Duration::ZERO),
     };
-    let long = gap >= old.width() / if alike { LATER.0 } else { LATER.1 };
+    let long = gap >= old.width() / LATER;
     let replaced = long || (alike && (shared || newer.key() == older.key()));
     newer.fingerprint() != older.fingerprint() && later && replaced
 }

@@ -32,6 +32,8 @@ pub struct Tried {
     pub shake: Handshake,
     /// What was answered in HTTP; none where the handshake failed or no HTTP is spoken.
     pub http: Option<Result<Spoken, Mute>>,
+    /// The status of a path that nobody has, after an answer that may be a refusal of the certificate.
+    pub elsewhere: Option<u16>,
 }
 
 /// Watches connections for servers that want another handshake.
@@ -127,6 +129,8 @@ impl Surveyor {
         let shake = self.shake(address, &offer).await;
         let version = shake.version?;
         let http = Box::pin(self.secure(query, address, &offer, &shake, &Again::default())).await;
-        Some(Tried { version, shake, http })
+        let denied = matches!(&http, Some(Ok(spoken)) if denies(spoken.first.head.status));
+        let elsewhere = if denied { self.control(query, address, &offer).await } else { None };
+        Some(Tried { version, shake, http, elsewhere })
     }
 }

@@ -1,7 +1,7 @@
 //! What a server makes of the client certificate that it is given. Servers tell the cause poorly: the alert, or the status, is
 //! held against what the certificate itself shows.
 
-use super::{denies, is_ordinary, is_web, listed};
+use super::{denies, is_web, listed};
 use crate::config::spec::Usage;
 use crate::pki::Certificate;
 use crate::probe::alert;
@@ -53,7 +53,7 @@ pub enum Refused {
 impl<'a> Given<'a> {
     /// What `sight` makes of `identity`.
     pub(in crate::probe::checks) fn new(identity: &'a Identity, sight: &Sight) -> Self {
-        let attempts = sight.given.iter().map(|tried| attempt(sight, tried)).collect();
+        let attempts = sight.given.iter().map(attempt).collect();
         let authorities = sight.given.iter().map(|tried| &tried.shake.client_authorities).find(|it| !it.is_empty());
         let issued = |it: &Certificate| {
             authorities.is_some_and(|names| names.contains(&it.issuer_der) || names.contains(&it.subject_der))
@@ -122,6 +122,8 @@ impl<'a> Given<'a> {
                 Finding::new(label, seen)
                     .check("Read the server's log: are the issuing CA's usages, or the key's kind, what it refuses?")
             }
+            Label::Revoked => Finding::new(label, format!("given {who}, {how}"))
+                .check("Its CA lists this client certificate as revoked: give the client another one."),
             _ => Finding::new(label, format!("given {who}, {how}")),
         }
     }
@@ -199,7 +201,7 @@ fn told(refused: Refused) -> Option<Label> {
     }
 }
 
-fn attempt(sight: &Sight, tried: &Tried) -> Attempt {
+fn attempt(tried: &Tried) -> Attempt {
     let (seen, refused) = match (&tried.shake.end, &tried.http) {
         _ if tried.shake.client_certificate_asked && !tried.shake.client_certificate_sent => (
             "its key fits none of the signatures that the server takes".to_owned(),
@@ -208,7 +210,8 @@ fn attempt(sight: &Sight, tried: &Tried) -> Attempt {
         (Err(trouble), _) | (Ok(()), Some(Err(Mute::Unopened(trouble)))) => broken_off(trouble),
         (Ok(()), Some(Ok(spoken))) => {
             let status = spoken.first.head.status;
-            let refused = denies(status) && !is_ordinary(sight, spoken);
+            // A path that nobody has is answered otherwise: what refuses is the page, not who looks at the certificate.
+            let refused = denies(status) && tried.elsewhere.is_none_or(denies);
             let seen = format!("{} is answered {status}", spoken.first.path);
             (seen, refused.then_some(Refused::Status(status)))
         }

@@ -184,10 +184,10 @@ fn below(policy: &Policy<'_>, host: &str) -> (bool, String) {
     let names = if count == 1 { "name" } else { "names" };
     let said = match (faulty.is_empty(), count) {
         (true, 0) => format!("once every name under {host} is served over HTTPS. {unseen}"),
-        (true, 1) => format!("the 1 configured name under {host} is well. {unseen}"),
-        (true, _) => format!("the {count} configured {names} under {host} are well. {unseen}"),
+        (true, 1) => format!("the 1 name known under {host} is well. {unseen}"),
+        (true, _) => format!("the {count} {names} known under {host} are well. {unseen}"),
         (false, _) => {
-            format!("of the {count} configured {names} under {host} these fail: {}. {unseen}", faulty.join(", "))
+            format!("of the {count} {names} known under {host} these fail: {}. {unseen}", faulty.join(", "))
         }
     };
     (faulty.is_empty(), said)
