@@ -295,7 +295,7 @@ mod tests {
             (255, "Connection timed out during banner exchange", "ssh:unreachable"),
             (255, "kex_exchange_identification: read: Connection reset by peer", "ssh:lost"),
             (255, "Timeout, server edge not responding.", "ssh:lost"),
-            (255, "/root/.ssh/config: terminating, 1 bad configuration options", "ssh:config"),
+            (255, "/home/ops/.ssh/config: terminating, 1 bad configuration options", "ssh:config"),
             (255, "", "ssh:failed"),
             (127, "sh: 1: everleaf: not found", "ssh:command"),
             (126, "sh: 1: everleaf: Permission denied", "ssh:command"),

@@ -164,6 +164,18 @@ impl Lab {
 
 const OK: &[Label] = &[Label::Ok];
 
+/// Certificates that whoever verifies refuses, and why.
+const BAD: [(&str, &[Label]); 8] = [
+    ("bare", &[Label::ClientCertUntrusted]),
+    ("foreign", &[Label::ClientCertUntrusted]),
+    ("of the same name", &[Label::ClientCertUntrusted]),
+    ("expired", &[Label::ClientCertExpired]),
+    ("early", &[Label::NotYetValid]),
+    ("server only", &[Label::ClientCertWrongUsage]),
+    ("foreign and expired", &[Label::ClientCertUntrusted, Label::ClientCertExpired]),
+    ("expired and server only", &[Label::ClientCertExpired, Label::ClientCertWrongUsage]),
+];
+
 #[test]
 fn nginx_refuses_in_http_and_the_certificate_tells_why() {
     use Label::*;
@@ -196,17 +208,7 @@ fn nginx_refuses_in_http_and_the_certificate_tells_why() {
         .concat(),
         on,
     );
-    let refused: [(&str, &[Label]); 9] = [
-        ("bare", &[ClientCertUntrusted]),
-        ("foreign", &[ClientCertUntrusted]),
-        ("of the same name", &[ClientCertUntrusted]),
-        ("expired", &[ClientCertExpired]),
-        ("early", &[NotYetValid]),
-        ("server only", &[ClientCertWrongUsage]),
-        ("for keys only", &[ClientCertWrongUsage]),
-        ("foreign and expired", &[ClientCertUntrusted, ClientCertExpired]),
-        ("expired and server only", &[ClientCertExpired, ClientCertWrongUsage]),
-    ];
+    let refused = [&BAD[..], &[("for keys only", &[ClientCertWrongUsage])]].concat();
     let mut cases = vec![
         ("on", on, None, vec![ClientCertRequired]),
         ("optional", optional, None, vec![ClientCertOptional, Ok]),
@@ -287,18 +289,7 @@ fn openssl_and_haproxy_refuse_with_alerts() {
     let _haproxy = HaProxy::start("", &sections, proxy);
     let [old, new] = must.each_ref().map(SServer::address);
     let mut cases = vec![("-verify", may.address(), None, vec![ClientCertOptional, Ok])];
-    let refused: [(&str, &[Label]); 10] = [
-        ("good", &[]),
-        ("rsa without usages", &[]),
-        ("bare", &[ClientCertUntrusted]),
-        ("foreign", &[ClientCertUntrusted]),
-        ("of the same name", &[ClientCertUntrusted]),
-        ("expired", &[ClientCertExpired]),
-        ("early", &[NotYetValid]),
-        ("server only", &[ClientCertWrongUsage]),
-        ("foreign and expired", &[ClientCertUntrusted, ClientCertExpired]),
-        ("expired and server only", &[ClientCertExpired, ClientCertWrongUsage]),
-    ];
+    let given = [&[("good", &[][..]), ("rsa without usages", &[])], &BAD[..]].concat();
     let well = |labels: &[Label], more: &[Label]| {
         let ok: &[Label] = if labels.is_empty() { OK } else { &[] };
         [labels, more, ok].concat()
@@ -309,11 +300,11 @@ fn openssl_and_haproxy_refuse_with_alerts() {
         cases.push((server, address, None, [&[ClientCertRequired], more].concat()));
         // s_server serves one after the other, and answers no HEAD.
         let telling = |what: &str| server == "HAProxy" || ["good", "foreign", "expired", "server only"].contains(&what);
-        let told = refused.into_iter().filter(|(what, _)| telling(what));
+        let told = given.iter().copied().filter(|(what, _)| telling(what));
         cases.extend(told.map(|(what, labels)| (server, address, Some(what), well(labels, more))));
     }
     cases.push(("HAProxy's rule", lax, None, vec![ClientCertRequired]));
-    for (what, labels) in refused {
+    for (what, labels) in given {
         // That the CA has the right name and another key cannot be told from an application that knows no alice.
         let labels = if what == "of the same name" { &[HttpError] } else { labels };
         cases.push(("HAProxy's rule", lax, Some(what), well(labels, &[])));

@@ -10,6 +10,7 @@ use crate::probe::finding::Finding;
 use crate::probe::handshake::{Handshake, TLS_1_3};
 use crate::probe::label::Label;
 use crate::probe::survey::Sight;
+use crate::probe::survey::client::denies;
 use crate::probe::survey::http::Mute;
 
 /// Issuers listed in one message.
@@ -92,12 +93,6 @@ fn unwanted(shake: &Handshake) -> bool {
     let ended = [Label::HandshakeRefused, Label::ConnClosed, Label::ConnReset];
     let refused = shake.end.as_ref().is_err_and(|trouble| ended.contains(&trouble.label));
     refused && shake.proved && shake.client_certificate_asked
-}
-
-/// Whether a status may be for the client certificate, or for want of one: nginx answers 400 itself (its own 495 and 496 inside), and
-/// applications 403.
-pub(in crate::probe) const fn denies(status: u16) -> bool {
-    matches!(status, 400 | 403 | 495 | 496)
 }
 
 /// Whether a refusal concerns the page alone: another path is answered otherwise (a directory without an index).

@@ -161,7 +161,7 @@ impl Hands {
 pub(super) fn check(case: &Case<'_>) -> Vec<Finding> {
     match &case.hands.wrong {
         Wrong::Own(clocks, why) => vec![own(*clocks, why)],
-        Wrong::Before(built) => vec![before(case.survey.at, *built)],
+        Wrong::Before(built) => vec![before(case.survey.at, *built, case.at)],
         Wrong::Servers(wrong) => {
             let told = |at: &usize| {
                 let (sight, clocks) = case.hands.each[*at];
@@ -184,9 +184,9 @@ pub fn own(clocks: Clocks, why: &str) -> Finding {
 }
 
 /// How far ours is from any time that it can be.
-fn before(own: Timestamp, built: Timestamp) -> Finding {
+fn before(own: Timestamp, built: Timestamp, judged: Timestamp) -> Finding {
     let seen = format!(
-        "this machine's clock says {own}, and this program was built {} later, on {built}; verdicts are for then",
+        "this machine's clock says {own}, and this program was built {} later, on {built}; verdicts are for {judged}",
         humane(built.since(own))
     );
     Finding::new(Label::ClientClockWrong, seen)

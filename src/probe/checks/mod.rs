@@ -29,7 +29,6 @@ use crate::pki::chain::{Link, link};
 use crate::pki::{Certificate, MAX_CERTIFICATES};
 use crate::types::{KeyId, Timestamp, humane};
 use client::Given;
-pub(super) use client::denies;
 use revocation::Looked;
 use rustls_pki_types::CertificateDer;
 use std::rc::Rc;

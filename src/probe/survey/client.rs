@@ -4,7 +4,6 @@ use super::Surveyor;
 use super::http::{LIMIT, Mute, Question, Spoken, request};
 use super::late;
 use super::sight::Sight;
-use crate::probe::checks::denies;
 use crate::probe::dial::Tap;
 use crate::probe::handshake::{Handshake, Offer, TLS_1_2, TLS_1_3};
 use crate::probe::label::Trouble;
@@ -34,6 +33,12 @@ pub struct Tried {
     pub http: Option<Result<Spoken, Mute>>,
     /// The status of a path that nobody has, after an answer that may be a refusal of the certificate.
     pub elsewhere: Option<u16>,
+}
+
+/// Whether a status may be for the client certificate, or for want of one: nginx answers 400 itself (its own 495 and 496 inside), and
+/// applications 403.
+pub(in crate::probe) const fn denies(status: u16) -> bool {
+    matches!(status, 400 | 403 | 495 | 496)
 }
 
 /// Watches connections for servers that want another handshake.

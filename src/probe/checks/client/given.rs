@@ -1,7 +1,7 @@
 //! What a server makes of the client certificate that it is given. Servers tell the cause poorly: the alert, or the status, is
 //! held against what the certificate itself shows.
 
-use super::{denies, is_web, listed};
+use super::{is_web, listed};
 use crate::config::spec::Usage;
 use crate::pki::Certificate;
 use crate::probe::alert;
@@ -10,7 +10,7 @@ use crate::probe::files::Identity;
 use crate::probe::finding::Finding;
 use crate::probe::label::{Label, Severity, Trouble};
 use crate::probe::survey::Sight;
-use crate::probe::survey::client::Tried;
+use crate::probe::survey::client::{Tried, denies};
 use crate::probe::survey::http::Mute;
 use crate::types::Timestamp;
 use rustls::AlertDescription;
