@@ -56,7 +56,8 @@ impl Far {
                 tokio::select! {
                     biased;
                     answer = &mut told => break answer,
-                    _connection = post.connections.acquire() => {
+                    // What is under way already is only waited for.
+                    _connection = post.connections.acquire(), if !post.waiting.borrow().is_empty() => {
                         tokio::time::sleep(GATHER).await;
                         post.carry(host).await;
                     }
