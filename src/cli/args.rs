@@ -1,9 +1,9 @@
 //! What can be typed.
 
-use crate::config::spec::StartTls;
+use crate::config::spec::{Access, Paths, StartTls};
 use crate::probe::target::Place;
 use crate::report::Threshold;
-use crate::types::{GenId, Identifier, IssuerName, KeyId, NodeName, Timestamp, Vantage};
+use crate::types::{CertName, GenId, Identifier, IssuerName, KeyId, NodeName, Timestamp, Vantage};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -84,6 +84,8 @@ pub(super) enum Command {
     Probe(Box<Probe>),
     /// What clients would say of certificate files: names the fault and where to look; exits 0, 1, 2 or 3
     Verify(Verify),
+    /// On a node: publish what another everleaf sends on standard input; answers a line of JSON
+    Receive(Box<Receive>),
     /// Check the configuration
     Config(Config),
     /// Show or register ACME accounts
@@ -324,6 +326,70 @@ fn pin(text: &str) -> Result<KeyId, String> {
 fn time(text: &str) -> Result<Timestamp, String> {
     let day = || format!("{text}T00:00:00Z").parse();
     text.parse().or_else(|_| day()).map_err(|_| "it is neither a date (2027-01-31) nor an RFC 3339 time".to_owned())
+}
+
+/// Publishes, checks and reloads what another everleaf (a node of `type: ssh` with `receive: true`) sends, after judging it anew.
+///
+/// Everything that decides is said here and never by the sender: as a forced command in `authorized_keys`, or in sudoers.
+#[derive(Debug, Args)]
+pub(super) struct Receive {
+    /// The certificates that may be published, with commas between them [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) only: Option<Vec<CertName>>,
+    /// Where live directories are
+    #[arg(long, value_name = "DIR", default_value_os_t = Paths::default().live, value_parser = absolute)]
+    pub(super) live: PathBuf,
+    /// Whom published files belong to
+    #[arg(long, value_name = "USER")]
+    pub(super) owner: Option<String>,
+    /// Their group, which may read the key
+    #[arg(long, value_name = "GROUP")]
+    pub(super) group: Option<String>,
+    /// The mode of files with a key [default: 0600; 0640 with --group]
+    #[arg(long, value_name = "MODE", value_parser = |text: &str| mode(text, Access::KEY_MODES))]
+    pub(super) key_mode: Option<u32>,
+    /// The mode of files without a key [default: 0644]
+    #[arg(long, value_name = "MODE", value_parser = |text: &str| mode(text, Access::CERT_MODES))]
+    pub(super) cert_mode: Option<u32>,
+    /// The mode of directories [default: 0755]
+    #[arg(long, value_name = "MODE", value_parser = |text: &str| mode(text, Access::DIR_MODES))]
+    pub(super) dir_mode: Option<u32>,
+    /// Asked before a reload, such as 'nginx -t'; when it fails nothing is reloaded
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) check: Option<String>,
+    /// What makes servers read their files, such as 'nginx -s reload'
+    #[arg(long, value_name = "COMMAND", group = "reloads")]
+    pub(super) reload: Option<String>,
+    /// The systemd unit to reload, its job's result awaited
+    #[arg(long, value_name = "UNIT", group = "reloads")]
+    pub(super) reload_unit: Option<String>,
+    /// The socket of a HAProxy that is given what was published: no reload
+    #[arg(long, value_name = "SOCKET", group = "reloads")]
+    pub(super) haproxy: Option<PathBuf>,
+    /// The crt-list that HAProxy's new certificates are added to
+    #[arg(long, value_name = "FILE", requires = "haproxy")]
+    pub(super) crt_list: Option<PathBuf>,
+    /// How long the check, and then the reload, may take
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub(super) limit: Duration,
+    /// Where to look what is served after a reload; may be repeated
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) probe: Vec<SocketAddr>,
+    /// What chains must lead to: a PEM file of roots, or `system` [default: the sender has judged that]
+    #[arg(long, value_name = "FILE")]
+    pub(super) roots: Option<PathBuf>,
+}
+
+/// An octal mode with no more bits than `allowed`, as the configuration takes it.
+fn mode(text: &str, allowed: u32) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| mode & !allowed == 0);
+    mode.ok_or_else(|| format!("it is no mode, or more than {allowed:04o}, which is the most"))
+}
+
+/// A path that does not depend on where a login begins.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err("write the full path, from /".to_owned()) }
 }
 
 #[derive(Debug, Args)]

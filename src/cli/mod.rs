@@ -13,6 +13,7 @@ mod document;
 mod forget;
 mod probe;
 mod process;
+mod receive;
 mod rehearsal;
 mod renew;
 mod run;
@@ -84,6 +85,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, Stop> {
         Command::Check(typed) => check::check(context, &typed),
         Command::Probe(typed) => probe::probe(context, &typed),
         Command::Verify(typed) => verify::verify(context, &typed),
+        Command::Receive(typed) => receive::receive(context, *typed),
         Command::Config(typed) => match typed.command {
             ConfigCommand::Check => config::check(context),
         },

@@ -17,9 +17,6 @@ use std::time::Duration;
 
 /// Names in one certificate: no CA known takes more than a hundred, private ones might.
 const MAX_NAMES: usize = 1000;
-const KEY_MODES: u32 = 0o660;
-const CERT_MODES: u32 = 0o664;
-const DIR_MODES: u32 = 0o775;
 
 /// What belongs to one certificate and cannot be a default.
 const OWN: [&str; 3] = ["name", "names", "was"];
@@ -174,7 +171,10 @@ impl Reader<'_> {
             nodes,
             endpoints,
             confirm,
-            access: fields.take("live").and_then(|node| self.access(node)).unwrap_or_else(default_access),
+            access: fields
+                .take("live")
+                .and_then(|node| self.access(node))
+                .unwrap_or_else(|| Access::of(None, None, [None; 3])),
             files: fields.take("files").map(|node| self.files(node, declared, all)).unwrap_or_default(),
             hooks: fields.take("hooks").and_then(|node| self.cert_hooks(node, declared.hook_time)).unwrap_or_default(),
             placeholder: fields.take("placeholder").and_then(|node| self.flag(node)).unwrap_or(false),
@@ -410,26 +410,17 @@ impl Reader<'_> {
         let mut fields = Fields::open(self, node, "owner, group and modes, a mapping,")?;
         let owner = fields.take("owner").and_then(|node| self.account(node));
         let group = fields.take("group").and_then(|node| self.account(node));
-        let key = fields
-            .take("key_mode")
-            .and_then(|node| self.mode(node, KEY_MODES, "a private key is for its owner and group, and is no program"));
+        let key = fields.take("key_mode").and_then(|node| {
+            self.mode(node, Access::KEY_MODES, "a private key is for its owner and group, and is no program")
+        });
         let cert = fields.take("cert_mode").and_then(|node| {
-            self.mode(node, CERT_MODES, "certificates are no programs, and not for everybody to change")
+            self.mode(node, Access::CERT_MODES, "certificates are no programs, and not for everybody to change")
         });
         let dir = fields
             .take("dir_mode")
-            .and_then(|node| self.mode(node, DIR_MODES, "nobody else may replace what lies in it"));
+            .and_then(|node| self.mode(node, Access::DIR_MODES, "nobody else may replace what lies in it"));
         fields.close(self);
-        let default = default_access();
-        // Who names a group wants it to read the key.
-        let key_mode = key.unwrap_or(if group.is_some() { 0o640 } else { default.key_mode });
-        Some(Access {
-            owner,
-            group,
-            key_mode,
-            cert_mode: cert.unwrap_or(default.cert_mode),
-            dir_mode: dir.unwrap_or(default.dir_mode),
-        })
+        Some(Access::of(owner, group, [key, cert, dir]))
     }
 
     /// A user's or group's name, or number.
@@ -470,9 +461,9 @@ impl Reader<'_> {
         let owner = fields.take("owner").and_then(|node| self.account(node));
         let group = fields.take("group").and_then(|node| self.account(node));
         let (allowed, why) = if keyed {
-            (KEY_MODES, "this file holds a private key")
+            (Access::KEY_MODES, "this file holds a private key")
         } else {
-            (CERT_MODES, "a certificate is no program, and not for everybody to change")
+            (Access::CERT_MODES, "a certificate is no program, and not for everybody to change")
         };
         let mode = fields.take("mode").and_then(|node| self.mode(node, allowed, why));
         fields.close(self);
@@ -530,8 +521,4 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-fn default_access() -> Access {
-    Access { owner: None, group: None, key_mode: 0o600, cert_mode: 0o644, dir_mode: 0o755 }
 }

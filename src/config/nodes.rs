@@ -2,7 +2,7 @@
 
 use super::problem::At;
 use super::read::{Fields, Reader};
-use super::spec::{Hook, Node as Machine, NodeKind, Paths, Reload, Ssh};
+use super::spec::{Hook, Node as Machine, NodeKind, Paths, Receive, Reload, Roots, Ssh};
 use super::yaml::{Node, Value, shortened};
 use crate::types::{NodeName, SshHost};
 use std::path::Path;
@@ -17,6 +17,7 @@ struct SshFields<'a> {
     host: Option<&'a Node>,
     config: Option<&'a Node>,
     sudo: Option<&'a Node>,
+    receive: Option<&'a Node>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,12 @@ impl Reader<'_> {
     pub(super) fn node(&self, name: NodeName, node: &Node, live: &Path, hook_time: Duration) -> Option<Machine> {
         let mut fields = Fields::open(self, node, "a node, a mapping,")?;
         let hook = fields.take("hook");
-        let ssh = SshFields { host: fields.take("host"), config: fields.take("ssh_config"), sudo: fields.take("sudo") };
+        let ssh = SshFields {
+            host: fields.take("host"),
+            config: fields.take("ssh_config"),
+            sudo: fields.take("sudo"),
+            receive: fields.take("receive"),
+        };
         let kind = match fields.take("type") {
             Some(node) => self
                 .word(node, &[("local", Kind::Local), ("exec", Kind::Exec), ("ssh", Kind::Ssh)])
@@ -110,15 +116,35 @@ impl Reader<'_> {
         };
         let config = fields.config.map(|node| self.path(node));
         let sudo = fields.sudo.map(|node| self.flag(node));
+        let receive = match fields.receive {
+            None => Some(None),
+            Some(node) if matches!(node.value, Value::Map(_)) => self.receive(node).map(Some),
+            Some(node) => self.flag(node).map(|receives| receives.then(Receive::default)),
+        };
         Some(Ssh {
             host: host?,
             config: config.map_or(Some(None), |it| it.map(Some))?,
             sudo: sudo.map_or(Some(false), |it| it)?,
+            receive: receive?,
         })
     }
 
+    /// What everleaf there is told beside what the entry says.
+    fn receive(&self, node: &Node) -> Option<Receive> {
+        let mut fields = Fields::open(self, node, "yes, no, or what everleaf there is told")?;
+        let probe = fields.take("probe").map(|node| self.one_or_more(node, "an address of the node's own servers"));
+        let probe = probe.unwrap_or_default().iter().filter_map(|item| self.address(item, None)).collect();
+        let roots = fields.take("roots").map(|node| match node.scalar() {
+            Some("system") => Some(Roots::System),
+            _ => self.path(node).map(Roots::File),
+        });
+        fields.close(self);
+        Some(Receive { probe, roots: roots.map_or(Some(None), |it| it.map(Some))? })
+    }
+
     fn only_for_ssh(&self, fields: &SshFields<'_>) -> Option<()> {
-        let named = [("host", fields.host), ("ssh_config", fields.config), ("sudo", fields.sudo)];
+        let named =
+            [("host", fields.host), ("ssh_config", fields.config), ("sudo", fields.sudo), ("receive", fields.receive)];
         let stray = named.iter().find_map(|(key, node)| node.map(|node| (key, node)));
         stray.is_none().then_some(()).or_else(|| {
             let (key, node) = stray?;

@@ -57,7 +57,7 @@ pub(super) fn read(reader: &Reader<'_>, roots: &[Option<Node>]) -> Option<Spec> 
     } else if roots.iter().all(Option::is_none) {
         return None;
     }
-    let paths = sections.one("paths").and_then(|node| reader.paths(node)).unwrap_or_else(default_paths);
+    let paths = sections.one("paths").and_then(|node| reader.paths(node)).unwrap_or_default();
     let limits = sections.one("limits").and_then(|node| reader.limits(node)).unwrap_or_default();
     let issuers = sections.map(reader, "issuers", |name, node| reader.issuer(name, node));
     let mut all_nodes = sections.map(reader, "nodes", |name, node| reader.node(name, node, &paths.live, limits.hook));
@@ -208,7 +208,7 @@ fn known_version(reader: &Reader<'_>, node: &Node) {
 impl Reader<'_> {
     fn paths(&self, node: &Node) -> Option<Paths> {
         let mut fields = Fields::open(self, node, "paths, a mapping with state, live and run,")?;
-        let default = default_paths();
+        let default = Paths::default();
         let mut path = |key, default: PathBuf| {
             let node = fields.take(key)?;
             Some((self.path(node).unwrap_or(default), node.at))
@@ -254,13 +254,5 @@ impl Reader<'_> {
             .iter()
             .filter_map(|item| self.address(item, Some(DNS_PORT)))
             .collect()
-    }
-}
-
-fn default_paths() -> Paths {
-    Paths {
-        state: PathBuf::from("/var/lib/everleaf"),
-        live: PathBuf::from("/etc/everleaf/live"),
-        run: PathBuf::from("/run/everleaf"),
     }
 }

@@ -4,7 +4,7 @@
 
 mod nodes;
 
-pub use nodes::{Hook, Node, NodeKind, Reload, Ssh};
+pub use nodes::{Hook, Node, NodeKind, Receive, Reload, Ssh};
 
 use crate::types::{
     CertName, Digest, Identifier, IssuerName, KeyFamily, NodeName, NotifierName, Secret, SpecDigest, Vantage, sha256,
@@ -50,6 +50,12 @@ pub struct Paths {
     pub live: PathBuf,
     /// Locks and the status file.
     pub run: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { state: "/var/lib/everleaf".into(), live: "/etc/everleaf/live".into(), run: "/run/everleaf".into() }
+    }
 }
 
 /// Bounds on waits, each configurable under `limits:`.
@@ -451,6 +457,22 @@ pub struct Access {
     pub cert_mode: u32,
     /// Mode of the directories.
     pub dir_mode: u32,
+}
+
+impl Access {
+    /// The bits that the mode of a file with a key may have.
+    pub const KEY_MODES: u32 = 0o660;
+    /// The bits that the mode of a file without one may have.
+    pub const CERT_MODES: u32 = 0o664;
+    /// The bits that a directory's mode may have.
+    pub const DIR_MODES: u32 = 0o775;
+
+    /// What is said of it, with what is usual where nothing is; who names a group wants it to read the key.
+    #[must_use]
+    pub fn of(owner: Option<String>, group: Option<String>, [key, cert, dir]: [Option<u32>; 3]) -> Self {
+        let key_mode = key.unwrap_or(if group.is_some() { 0o640 } else { 0o600 });
+        Self { owner, group, key_mode, cert_mode: cert.unwrap_or(0o644), dir_mode: dir.unwrap_or(0o755) }
+    }
 }
 
 /// A further file to write.

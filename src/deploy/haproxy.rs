@@ -170,7 +170,7 @@ impl Nodes {
         }
         let why = said.last.last().map_or("socat says nothing", |line| line.as_str());
         if why.contains("a password is required") {
-            return Err(super::ssh::forbidden(&place, why));
+            return Err(super::ssh::forbidden(&place, why, "/bin/sh"));
         }
         if why.contains("not found") {
             let failure = Failure::new(Class::Operator, "haproxy:socat", &place, "there is no socat on that machine");

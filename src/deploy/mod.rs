@@ -1,13 +1,15 @@
 //! Carries generations to nodes, and makes their servers read them.
 //!
 //! A local node gets the AtomicWriter layout from [`crate::publish`] and then the certificate's own hooks; an `ssh` node gets the same
-//! layout over one connection; an `exec` node's hook carries the files itself. Nothing here believes that a server serves what was published: only a probe does.
+//! layout over one connection, by a script or by the everleaf there; an `exec` node's hook carries the files itself. Nothing here believes that a server serves what was published: only a probe does.
 
+pub mod bundle;
 mod exec;
 mod haproxy;
 mod local;
 mod pair;
 mod pid_file;
+pub mod receive;
 mod reload;
 mod ssh;
 
@@ -63,7 +65,10 @@ impl Deployer for Nodes {
             match &node.kind {
                 NodeKind::Local => self.deploy_here(node, certificate, generation, epoch, context).await,
                 NodeKind::Exec(hook) => self.deploy_by(hook, node, generation, epoch, context).await,
-                NodeKind::Ssh(ssh) => self.deploy_over(ssh, node, certificate, generation, epoch).await,
+                NodeKind::Ssh(ssh) => match &ssh.receive {
+                    Some(receive) => self.deploy_bundled((ssh, receive), node, certificate, generation, epoch).await,
+                    None => self.deploy_over(ssh, node, certificate, generation, epoch).await,
+                },
             }
         })
     }
@@ -87,7 +92,12 @@ impl Deployer for Nodes {
             match &node.kind {
                 NodeKind::Local => local::inspect(node, certificate, generation).map(Some),
                 NodeKind::Exec(hook) => self.inspect_by(hook, node, certificate, generation).await,
-                NodeKind::Ssh(ssh) => self.inspect_over(ssh, node, certificate, generation).await.map(Some),
+                NodeKind::Ssh(ssh) => match &ssh.receive {
+                    Some(receive) => {
+                        self.inspect_bundled((ssh, receive), node, certificate, generation).await.map(Some)
+                    }
+                    None => self.inspect_over(ssh, node, certificate, generation).await.map(Some),
+                },
             }
         })
     }

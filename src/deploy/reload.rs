@@ -18,6 +18,9 @@ impl Nodes {
             contexts.iter().try_for_each(|context| pair::loads(&node.live, context))?;
         }
         if let NodeKind::Ssh(ssh) = &node.kind {
+            if let Some(receive) = &ssh.receive {
+                return self.reload_bundled((ssh, receive), node, contexts).await;
+            }
             if let Some(check) = &node.check {
                 self.check_over(ssh, node, check).await?;
             }
@@ -36,6 +39,12 @@ impl Nodes {
 
     /// The check alone, in a rehearsal.
     pub(super) async fn check_alone(&self, node: &Node) -> Result<(), Failure> {
+        if let NodeKind::Ssh(ssh) = &node.kind
+            && let Some(receive) = &ssh.receive
+        {
+            // It may have a check of its own that is not known here.
+            return self.check_bundled((ssh, receive), node).await;
+        }
         let Some(hook) = checker(node) else { return Ok(()) };
         if let NodeKind::Ssh(ssh) = &node.kind {
             return self.check_over(ssh, node, hook).await;

@@ -5,6 +5,7 @@
 //! then switches by one rename; a connection that dies before changes nothing.
 
 mod commands;
+mod receive;
 mod sums;
 
 use super::{Nodes, at, inspection, refused};
@@ -227,7 +228,7 @@ fn failed(said: &Said, event: &'static str, epoch: Epoch, place: &str) -> Failur
         REFUSED => refused(place, epoch),
         DAMAGED => Failure::new(Class::Retry, "reload:pair", place, last).advise("it is published there anew"),
         LATER => Failure::new(Class::Retry, "ssh:busy", place, last),
-        _ if last.contains("a password is required") => forbidden(place, last),
+        _ if last.contains("a password is required") => forbidden(place, last, "/bin/sh"),
         // The command's own last line mostly says why.
         _ if last.contains(" ended with exit status ") => {
             let why = if before.is_empty() { String::new() } else { format!(": {before}") };
@@ -240,10 +241,10 @@ fn failed(said: &Said, event: &'static str, epoch: Epoch, place: &str) -> Failur
     said.last.iter().fold(failure, |failure, line| failure.detail(line.as_str()))
 }
 
-/// sudo asks for what nobody can type.
-pub(super) fn forbidden(place: &str, why: &str) -> Failure {
+/// sudo asks for what nobody can type, where it should allow a command.
+pub(super) fn forbidden(place: &str, why: &str, command: &str) -> Failure {
     Failure::new(Class::Operator, "ssh:sudo", place, format!("sudo there wants a password: {why}"))
-        .advise("allow it in sudoers there, such as: deploy ALL=(root) NOPASSWD: /bin/sh")
+        .advise(format!("allow it in sudoers there, such as: deploy ALL=(root) NOPASSWD: {command}"))
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Failure {
 
 /// The particulars kept of one failure.
 const MAX_DETAILS: usize = 32;
+/// The longest code: `acme:` with a problem's type.
+const MAX_CODE: usize = 64;
 
 impl Failure {
     /// A failure of `class` with a stable `code`, at `place`.
@@ -77,6 +79,16 @@ impl Failure {
             self.details.push(Printable::new(line.as_ref()));
         }
         self
+    }
+
+    /// What another machine says failed, as a failure of `class` in bounds: its code a word, its particulars few, never without a message.
+    #[must_use]
+    pub fn of_a_stranger(&self, class: Class) -> Self {
+        let plain = |c: &char| c.is_ascii_alphanumeric() || "_:-".contains(*c);
+        let code: String = self.code.chars().filter(plain).take(MAX_CODE).collect();
+        let message = if self.message.is_empty() { "it failed, and is not said how" } else { self.message.as_str() };
+        let told = Self::new(class, code, self.place.as_str(), message).advise(self.advice.as_str());
+        self.details.iter().fold(told, |told, line| told.detail(line.as_str()))
     }
 
     /// Whether this machine's files refused (`state:eacces`, `publish:enospc`) or are gone (`key:`, `generation:`, `account:`, `roots:`).

@@ -26,6 +26,7 @@ use crate::alarm::SystemdAlarm;
 use crate::config::spec::{Node, NodeKind, Spec};
 use crate::core::Horizon;
 use crate::deploy::Nodes;
+use crate::deploy::receive::{Receiver, Terms};
 use crate::disk::Dir;
 use crate::hook::Systemd;
 use crate::net::dns::Resolver;
@@ -206,6 +207,16 @@ pub fn surveyor(resolvers: &[SocketAddr]) -> Result<Surveyor, Failure> {
 /// As [`surveyor`].
 pub fn prober(resolvers: &[SocketAddr]) -> Result<TlsProber, Failure> {
     TlsProber::new(Rc::new(Resolver::new(resolvers)?), Rc::new(SystemClock))
+}
+
+/// A node that receives on these terms.
+///
+/// # Errors
+/// As [`prober`].
+pub fn receiver(terms: Terms) -> Result<Receiver, Failure> {
+    let clock: Rc<dyn Clock> = Rc::new(SystemClock);
+    let nodes = Nodes::new(Systemd::of_this_machine(), Rc::clone(&clock));
+    Ok(Receiver::new(terms, nodes, Rc::new(prober(&[])?), clock))
 }
 
 /// How many sockets this process may have open at once, with some files left for everything else. Its limit is raised as far as it

@@ -72,7 +72,7 @@ impl World {
     }
 }
 
-fn about(number: u32) -> About {
+pub(crate) fn about(number: u32) -> About {
     let digest = sha256(&[b"made up"]);
     let (start, end) = (Timestamp::from_secs(1_795_000_000), Timestamp::from_secs(1_800_000_000));
     About {

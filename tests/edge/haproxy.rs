@@ -126,7 +126,7 @@ fn over_ssh_it_is_the_same() {
     let second = proxy.world.generation(2);
     let about = proxy.publish("shop", &second, 2);
     let host = "ssh://edge".parse().expect("a host");
-    let ssh = Ssh { host, config: Some(sshd.client_config()), sudo: false };
+    let ssh = Ssh { host, config: Some(sshd.client_config()), sudo: false, receive: None };
     let node = proxy.node(NodeKind::Ssh(ssh.clone()), None);
     proxy.update(&node, about.clone()).expect("given");
     assert_eq!(proxy.served("shop.example.com"), bare(&second));

@@ -11,6 +11,7 @@ mod deploy_ssh;
 mod haproxy;
 mod hooks;
 mod notify;
+mod receive;
 mod reload;
 mod ssh;
 mod support;

@@ -23,7 +23,7 @@ impl Far {
 
     fn node(&self) -> Node {
         let host = "ssh://edge".parse().expect("a host");
-        let ssh = Ssh { host, config: Some(self.sshd.client_config()), sudo: false };
+        let ssh = Ssh { host, config: Some(self.sshd.client_config()), sudo: false, receive: None };
         self.world.node(NodeKind::Ssh(ssh))
     }
 

@@ -1,6 +1,8 @@
 //! The machines that terminate TLS: how files get there, and what makes their servers read them.
 
+use super::Roots;
 use crate::types::{NodeName, SshHost};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +41,17 @@ pub struct Ssh {
     pub config: Option<PathBuf>,
     /// Whether everything there runs through `sudo -n`.
     pub sudo: bool,
+    /// Where the machine has everleaf, which receives what is carried there; a POSIX sh does otherwise.
+    pub receive: Option<Receive>,
+}
+
+/// What is said to `everleaf receive` beside what the node's entry says anyway. A forced command there says it in its own way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Receive {
+    /// Where the node looks at its own servers after a reload.
+    pub probe: Vec<SocketAddr>,
+    /// What the node holds chains against; the sender's judgement counts where nothing is said.
+    pub roots: Option<Roots>,
 }
 
 /// What makes a node's servers read the new files.

@@ -181,23 +181,15 @@ impl Looked {
             match &mut observation.shown {
                 Shown::Wanted if !whole => return Err("it saw what was wanted, and not often enough".to_owned()),
                 Shown::NotLooked { .. } => return Err("it answers that it did not look".to_owned()),
-                Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => *failure = told(failure),
+                Shown::HandshakeFailed { failure } | Shown::Unreachable { failure } => {
+                    *failure = failure.of_a_stranger(Class::Retry);
+                }
                 _ => {}
             }
             observation.notes.truncate(MOST_NOTES);
         }
         Ok(())
     }
-}
-
-/// What a stranger says failed, in bounds.
-fn told(failure: &Failure) -> Failure {
-    const LONGEST_CODE: usize = 64;
-    let plain = |c: &char| c.is_ascii_alphanumeric() || "_:-".contains(*c);
-    let code: String = failure.code.chars().filter(plain).take(LONGEST_CODE).collect();
-    let message = if failure.message.is_empty() { "it failed, and is not said how" } else { failure.message.as_str() };
-    let told = Failure::new(Class::Retry, code, failure.place.as_str(), message).advise(failure.advice.as_str());
-    failure.details.iter().fold(told, |told, line| told.detail(line.as_str()))
 }
 
 #[cfg(test)]
