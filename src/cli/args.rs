@@ -133,8 +133,8 @@ pub(super) struct Renew {
 pub(super) struct Deploy {
     /// Which certificate
     pub(super) name: String,
-    /// Only to this node
-    #[arg(long, value_name = "NODE")]
+    /// Only to this node, or to those of a group
+    #[arg(long, value_name = "NODE|GROUP")]
     pub(super) to: Option<NodeName>,
     /// Do not wait for another everleaf that is at work; exit 75
     #[arg(long)]
@@ -148,8 +148,8 @@ pub(super) struct Rollback {
     /// To this generation; without it, to the one before
     #[arg(long, value_name = "GENERATION")]
     pub(super) to: Option<GenId>,
-    /// Only on this node
-    #[arg(long, value_name = "NODE")]
+    /// Only on this node, or on those of a group
+    #[arg(long, value_name = "NODE|GROUP")]
     pub(super) node: Option<NodeName>,
     /// Do not wait for another everleaf that is at work; exit 75
     #[arg(long)]

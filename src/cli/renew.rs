@@ -7,7 +7,7 @@ use super::said::{self, Document};
 use crate::config::spec::Spec;
 use crate::core::event::Ask;
 use crate::report::CertificateStatus;
-use crate::types::{CertName, NodeName};
+use crate::types::{CertName, NodeName, runs};
 use crate::wire::{App, block_on};
 
 pub(super) fn renew(context: &Context, typed: &Renew) -> Result<u8, Stop> {
@@ -21,21 +21,23 @@ pub(super) fn renew(context: &Context, typed: &Renew) -> Result<u8, Stop> {
         }
     }
     let ask = Ask::Renew { force, new_key: typed.new_key, yes: typed.yes };
-    request(context, &app, &names, &ask, !typed.no_wait)
+    request(context, &app, &names, &[ask], !typed.no_wait)
 }
 
 pub(super) fn deploy(context: &Context, typed: Deploy) -> Result<u8, Stop> {
     let app = context.open()?;
     let names = known(&[typed.name], app.spec().certificates.keys())?;
-    on_node(app.spec(), &names, typed.to.as_ref())?;
-    request(context, &app, &names, &Ask::Deploy { node: typed.to }, !typed.no_wait)
+    let asks: Vec<Ask> =
+        places(app.spec(), &names, typed.to.as_ref())?.into_iter().map(|node| Ask::Deploy { node }).collect();
+    request(context, &app, &names, &asks, !typed.no_wait)
 }
 
 pub(super) fn rollback(context: &Context, typed: Rollback) -> Result<u8, Stop> {
     let app = context.open()?;
     let names = known(&[typed.name], app.spec().certificates.keys())?;
-    on_node(app.spec(), &names, typed.node.as_ref())?;
-    request(context, &app, &names, &Ask::Rollback { to: typed.to, node: typed.node }, !typed.no_wait)
+    let places = places(app.spec(), &names, typed.node.as_ref())?;
+    let asks: Vec<Ask> = places.into_iter().map(|node| Ask::Rollback { to: typed.to, node }).collect();
+    request(context, &app, &names, &asks, !typed.no_wait)
 }
 
 /// The certificates meant by `renew`.
@@ -46,20 +48,31 @@ pub(super) fn chosen(spec: &Spec, typed: &Renew) -> Result<Vec<CertName>, Stop> 
     known(&typed.names, spec.certificates.keys())
 }
 
-fn on_node(spec: &Spec, names: &[CertName], node: Option<&NodeName>) -> Result<(), Stop> {
-    let Some(node) = node else { return Ok(()) };
+/// Where it is asked for: everywhere, on one node, or on those of the certificates' nodes that are in a group.
+fn places(spec: &Spec, names: &[CertName], typed: Option<&NodeName>) -> Result<Vec<Option<NodeName>>, Stop> {
+    let Some(typed) = typed else { return Ok(vec![None]) };
+    let mut places: Vec<Option<NodeName>> = Vec::new();
     for certificate in names.iter().filter_map(|name| spec.certificates.get(name)) {
-        if !certificate.nodes.contains(node) {
-            let text = unknown("node", node.as_str(), &certificate.nodes);
+        let meant = |node: &&NodeName| *node == typed || spec.groups.get(typed).is_some_and(|it| it.contains(node));
+        let found: Vec<&NodeName> = certificate.nodes.iter().filter(meant).collect();
+        if found.is_empty() && spec.groups.contains_key(typed) {
+            let (name, nodes) = (&certificate.name, runs(&certificate.nodes));
+            return Err(Stop::Usage(format!("{name} goes to no node of the group {typed}; its nodes are {nodes}")));
+        }
+        if found.is_empty() {
+            let groups = spec.groups.iter().filter(|(_, nodes)| nodes.iter().any(|it| certificate.nodes.contains(it)));
+            let known: Vec<&NodeName> = certificate.nodes.iter().chain(groups.map(|(group, _)| group)).collect();
+            let text = unknown("node", typed.as_str(), &known);
             return Err(Stop::Usage(format!("{}: {text}", certificate.name)));
         }
+        places.extend(found.into_iter().cloned().map(Some));
     }
-    Ok(())
+    Ok(places)
 }
 
-fn request(context: &Context, app: &App, names: &[CertName], ask: &Ask, wait: bool) -> Result<u8, Stop> {
+fn request(context: &Context, app: &App, names: &[CertName], asks: &[Ask], wait: bool) -> Result<u8, Stop> {
     let screen = context.screen;
-    let came = block_on(app.ask(names, ask, wait, &context.watch()))?;
+    let came = block_on(app.ask(names, asks, wait, &context.watch()))?;
     let exit = came.exit();
     said::troubles(screen, app, &came, &came.certificates);
     let silent = |it: &&CertificateStatus| it.troubles.is_empty() && !came.busy(&it.name);

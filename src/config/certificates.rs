@@ -1,6 +1,7 @@
 //! `certificates:` and `defaults:`
 
 use super::endpoints::{Served, default_confirm};
+use super::fleet::Fleet;
 use super::known::known;
 use super::problem::{At, Problem};
 use super::read::{Fields, Reader, listed, nearest, unknown_key};
@@ -11,7 +12,7 @@ use super::spec::{
 };
 use super::yaml::{Node, Value, shortened};
 use crate::types::{CertName, Identifier, InvalidName, IssuerName, KeyFamily, NodeName};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -43,10 +44,10 @@ const DEFAULTS: [&str; 16] = [
 /// What the rest of the configuration declares, broken entries included: a reference to one is no second mistake.
 pub(super) struct Declared<'a> {
     pub(super) issuers: Vec<&'a str>,
-    pub(super) nodes: Vec<&'a str>,
+    pub(super) fleet: &'a Fleet,
     pub(super) notifiers: Vec<&'a str>,
     /// Local nodes without a written `reload:`.
-    pub(super) unmoved: Vec<&'a str>,
+    pub(super) unmoved: HashSet<&'a str>,
     pub(super) read_issuers: &'a BTreeMap<IssuerName, Issuer>,
     pub(super) paths: &'a Paths,
     pub(super) hook_time: Duration,
@@ -156,7 +157,8 @@ impl Reader<'_> {
             .map(|node| self.solvers(node, inherited, &names, declared.hook_time))
             .unwrap_or_default();
         let nodes = self.nodes_of(fields, declared);
-        let (endpoints, confirm) = self.served(fields, &names, &nodes, all, &[Some(key), twin]);
+        let served = Served { names: &names, nodes: &nodes, fleet: declared.fleet };
+        let (endpoints, confirm) = self.served(fields, &served, all, &[Some(key), twin]);
         let certificate = Certificate {
             // Replaced by the caller, who knows it.
             name: CertName::new("unnamed").ok()?,
@@ -167,7 +169,10 @@ impl Reader<'_> {
             reuse_key: fields.take("reuse_key").and_then(|node| self.flag(node)).unwrap_or(false),
             usage,
             solvers,
-            rollout: fields.take("rollout").and_then(|node| self.rollout(node, &nodes)).unwrap_or_else(default_rollout),
+            rollout: fields
+                .take("rollout")
+                .and_then(|node| self.rollout(node, &nodes, declared.fleet))
+                .unwrap_or_else(default_rollout),
             nodes,
             endpoints,
             confirm,
@@ -190,7 +195,7 @@ impl Reader<'_> {
 
     /// New files that no server reads are the commonest way to renew in vain.
     fn reloads(&self, at: At, certificate: &Certificate, declared: &Declared<'_>) {
-        let unmoved = certificate.nodes.iter().find(|node| declared.unmoved.contains(&node.as_str()));
+        let unmoved = certificate.nodes.iter().find(|node| declared.unmoved.contains(node.as_str()));
         let proved = matches!(certificate.confirm, Confirm::Handshakes(_));
         if let Some(node) = unmoved.filter(|_| proved && certificate.hooks.deploy.is_empty()) {
             let message = format!("nothing makes the servers on `{node}` read new files");
@@ -338,7 +343,7 @@ impl Reader<'_> {
 
     fn nodes_of(&self, fields: &mut Fields<'_>, declared: &Declared<'_>) -> Vec<NodeName> {
         match fields.take("nodes") {
-            Some(node) => self.references(node, &declared.nodes, "node"),
+            Some(node) => declared.fleet.groups().selected(self, node),
             None => vec![NodeName::local()],
         }
     }
@@ -372,13 +377,12 @@ impl Reader<'_> {
     fn served(
         &self,
         fields: &mut Fields<'_>,
-        names: &[Placed],
-        nodes: &[NodeName],
+        served: &Served<'_>,
         all: &mut Certificates,
         keys: &[Option<KeyAlgorithm>],
     ) -> (Vec<Endpoint>, Confirm) {
         let written = fields.take("endpoints");
-        let endpoints = written.map(|node| self.endpoints(node, &Served { names, nodes })).unwrap_or_default();
+        let endpoints = written.map(|node| self.endpoints(node, served)).unwrap_or_default();
         for (endpoint, at) in &endpoints {
             for key in keys.iter().flatten() {
                 all.endpoint_once(self, endpoint, key.family(), *at);
@@ -394,7 +398,7 @@ impl Reader<'_> {
             self.error(fields.at, message, help);
         }
         if let (Some(written), Some(Confirm::Handshakes(_))) = (written, &confirm) {
-            self.unwatched(written.at, nodes, &endpoints);
+            self.unwatched(written.at, served.nodes, &endpoints);
         }
         (endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(), confirm.unwrap_or(Confirm::None))
     }

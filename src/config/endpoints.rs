@@ -1,11 +1,14 @@
 //! `endpoints:` and `confirm:` — where a certificate must be served, and what proves it.
 
+use super::fleet::Fleet;
+use super::groups::few;
 use super::problem::{At, Problem};
 use super::read::{DAY, Fields, Reader, suggestion};
 use super::solvers::Placed;
 use super::spec::{Confirm, Endpoint, Expect, Handshakes, StartTls, Target};
 use super::yaml::{Node, Value, shortened};
 use crate::types::{Identifier, NodeName, Vantage};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -27,6 +30,7 @@ const DEFAULT_HANDSHAKES: Handshakes = Handshakes {
 pub(super) struct Served<'a> {
     pub(super) names: &'a [Placed],
     pub(super) nodes: &'a [NodeName],
+    pub(super) fleet: &'a Fleet,
 }
 
 impl Served<'_> {
@@ -48,30 +52,25 @@ struct Manner {
 }
 
 impl Reader<'_> {
-    pub(super) fn endpoints(&self, node: &Node, served: &Served<'_>) -> Vec<(Endpoint, At)> {
-        let items = self.one_or_more(node, "an endpoint");
-        items
-            .iter()
-            .flat_map(|item| self.endpoint(item, served).into_iter().map(|endpoint| (endpoint, item.at)))
-            .collect()
-    }
-
     /// A node that nothing looks at counts as live as soon as it was reloaded, which proves nothing.
     pub(super) fn unwatched(&self, at: At, nodes: &[NodeName], endpoints: &[(Endpoint, At)]) {
-        let looks_at = |endpoint: &Endpoint, node: &NodeName| {
-            endpoint.expect == Expect::Leaf && endpoint.node.as_ref().is_none_or(|behind| behind == node)
-        };
-        let watched = |node: &NodeName| endpoints.iter().any(|(endpoint, _)| looks_at(endpoint, node));
-        let unwatched: Vec<&str> = nodes.iter().filter(|node| !watched(node)).map(NodeName::as_str).collect();
+        let looks: HashSet<Option<&NodeName>> = endpoints
+            .iter()
+            .filter(|(endpoint, _)| endpoint.expect == Expect::Leaf)
+            .map(|(endpoint, _)| endpoint.node.as_ref())
+            .collect();
+        let watched = |node: &NodeName| looks.contains(&None) || looks.contains(&Some(node));
+        let unwatched: Vec<&NodeName> = nodes.iter().filter(|node| !watched(node)).collect();
         if !unwatched.is_empty() && !endpoints.is_empty() {
-            let listed = unwatched.join(", ");
+            let listed = few(&unwatched);
             let message = format!("no endpoint is on {listed}: what is served there is never looked at");
             let help = format!("add {{ address: \"IP:PORT\", node: {} }} to its endpoints", unwatched[0]);
             self.sink.push(Problem::warning(at, message).help(help));
         }
     }
 
-    fn endpoint(&self, node: &Node, served: &Served<'_>) -> Vec<Endpoint> {
+    /// One endpoint, or one for each name and vantage.
+    pub(super) fn endpoint(&self, node: &Node, served: &Served<'_>) -> Vec<Endpoint> {
         let only = match served.nodes {
             [only] => Some(only.clone()),
             _ => None,
@@ -130,7 +129,7 @@ impl Reader<'_> {
             fields.take("expect").and_then(|node| self.word(node, &[("leaf", Expect::Leaf), ("valid", Expect::Valid)]));
         let expect = expect.unwrap_or_default();
         let node = match fields.take("node") {
-            Some(node) => self.member(node, served.nodes),
+            Some(node) => self.members(node, served.nodes, served.fleet).into_iter().next(),
             // What a CDN serves says nothing about the node behind it.
             None => only.filter(|_| expect == Expect::Leaf),
         };
@@ -157,18 +156,6 @@ impl Reader<'_> {
             }
         }
         found
-    }
-
-    /// One of the certificate's nodes.
-    pub(super) fn member(&self, node: &Node, nodes: &[NodeName]) -> Option<NodeName> {
-        let text = self.text(node, "a node's name")?;
-        let found = nodes.iter().find(|have| have.as_str() == text);
-        if found.is_none() && !nodes.is_empty() {
-            let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
-            let help = format!("{}its nodes are {}", suggestion(text, &names), names.join(", "));
-            self.error(node.at, format!("this certificate does not go to a node `{}`", shortened(text)), help);
-        }
-        found.cloned()
     }
 
     /// Every address of each name, or of the host names in `sni`.
@@ -253,7 +240,11 @@ impl Reader<'_> {
             );
             return None;
         }
-        let help = "write \"192.0.2.1:443\", \"[2001:db8::1]:443\" or \"host.example.com:443\"";
+        let help = if text.contains('{') {
+            "write \"{address}:443\" or \"{node}.example.com:443\": a node's address or name is put in there"
+        } else {
+            "write \"192.0.2.1:443\", \"[2001:db8::1]:443\" or \"host.example.com:443\""
+        };
         self.error(node.at, format!("`{}` is no address with a port", shortened(text)), help);
         None
     }

@@ -5,7 +5,10 @@
 //! only text that is no YAML at all stands alone.
 
 mod certificates;
+mod each;
 mod endpoints;
+mod fleet;
+mod groups;
 mod hooks;
 mod issuers;
 mod known;

@@ -20,11 +20,18 @@ struct SshFields<'a> {
     receive: Option<&'a Node>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+/// Settings of nodes that ssh reaches, and of no others.
+pub(super) const SSH_ONLY: [&str; 3] = ["host", "ssh_config", "sudo"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
     Local,
     Exec,
     Ssh,
+}
+
+impl Kind {
+    pub(super) const WORDS: [(&str, Self); 3] = [("local", Self::Local), ("exec", Self::Exec), ("ssh", Self::Ssh)];
 }
 
 /// The machine everleaf runs on, where nothing is said of it.
@@ -49,9 +56,7 @@ impl Reader<'_> {
             receive: fields.take("receive"),
         };
         let kind = match fields.take("type") {
-            Some(node) => self
-                .word(node, &[("local", Kind::Local), ("exec", Kind::Exec), ("ssh", Kind::Ssh)])
-                .map(|kind| (kind, node.at)),
+            Some(node) => self.word(node, &Kind::WORDS).map(|kind| (kind, node.at)),
             None if hook.is_some() => Some((Kind::Exec, fields.at)),
             None => Some((if ssh.host.is_some() { Kind::Ssh } else { Kind::Local }, fields.at)),
         };
@@ -63,6 +68,8 @@ impl Reader<'_> {
             None if by_hook => Some(Reload::Hook),
             None => Some(Reload::None),
         };
+        // Where clients find it was read with the fleet.
+        fields.take("address");
         let carrier = hook.and_then(|node| self.hook(node, hook_time));
         let at = fields.at;
         fields.close(self);

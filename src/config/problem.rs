@@ -105,14 +105,23 @@ pub(super) struct Sink {
     problems: RefCell<Vec<Problem>>,
     /// Values under `defaults:` are read once a certificate; their problems are told once.
     told: RefCell<HashSet<(Option<At>, String)>>,
+    /// Values that are read for several nodes, with other words in them each time.
+    repeated: RefCell<HashSet<At>>,
     secrets: RefCell<Vec<At>>,
 }
 
 impl Sink {
     pub(super) fn push(&self, problem: Problem) {
-        if !self.is_full() && self.told.borrow_mut().insert((problem.at, problem.message.clone())) {
+        let repeated = problem.at.is_some_and(|at| self.repeated.borrow().contains(&at));
+        let words = if repeated { String::new() } else { problem.message.clone() };
+        if !self.is_full() && self.told.borrow_mut().insert((problem.at, words)) {
             self.problems.borrow_mut().push(problem);
         }
+    }
+
+    /// Notes a value that is read for several nodes: one problem of it is told, of the first.
+    pub(super) fn repeats(&self, at: At) {
+        self.repeated.borrow_mut().insert(at);
     }
 
     /// Whether nothing more would be kept.

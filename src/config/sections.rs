@@ -1,6 +1,7 @@
 //! The top level: sections of several files become one specification.
 
 use super::certificates::{Certificates, Declared};
+use super::fleet::{Fleet, Written};
 use super::nodes;
 use super::problem::Problem;
 use super::read::{Fields, HTTP_PORT, Reader, unknown_key};
@@ -19,8 +20,8 @@ const VERSION: &str = "1";
 /// DNS over UDP and TCP.
 const DNS_PORT: u16 = 53;
 /// Sections that hold named entries, merged over all files.
-const NAMED: [&str; 3] = ["issuers", "nodes", "notifiers"];
-const KEYS: [&str; 13] = [
+const NAMED: [&str; 4] = ["issuers", "nodes", "groups", "notifiers"];
+const KEYS: [&str; 15] = [
     "version",
     "paths",
     "resolvers",
@@ -28,6 +29,8 @@ const KEYS: [&str; 13] = [
     "every",
     "issuers",
     "nodes",
+    "node_defaults",
+    "groups",
     "notifiers",
     "certificates",
     "defaults",
@@ -60,22 +63,20 @@ pub(super) fn read(reader: &Reader<'_>, roots: &[Option<Node>]) -> Option<Spec> 
     let paths = sections.one("paths").and_then(|node| reader.paths(node)).unwrap_or_default();
     let limits = sections.one("limits").and_then(|node| reader.limits(node)).unwrap_or_default();
     let issuers = sections.map(reader, "issuers", |name, node| reader.issuer(name, node));
-    let mut all_nodes = sections.map(reader, "nodes", |name, node| reader.node(name, node, &paths.live, limits.hook));
+    let written = Written {
+        nodes: sections.entries("nodes"),
+        groups: sections.entries("groups"),
+        defaults: sections.one("node_defaults"),
+    };
+    let fleet = Fleet::read(reader, &written);
+    let mut all_nodes = fleet.nodes(reader, &paths.live, limits.hook);
     all_nodes.entry(NodeName::local()).or_insert_with(|| nodes::local(&paths));
     let notifiers = sections.map(reader, "notifiers", |name, node| reader.notifier(name, node, limits.hook));
     let certificates = {
-        let mut node_names = sections.names("nodes");
-        if !node_names.contains(&"local") {
-            node_names.push("local");
-        }
-        let mut unmoved = sections.without_reload();
-        if !sections.names("nodes").contains(&"local") {
-            unmoved.push("local");
-        }
         let declared = Declared {
-            unmoved,
+            unmoved: fleet.without_reload(),
             issuers: sections.names("issuers"),
-            nodes: node_names,
+            fleet: &fleet,
             notifiers: sections.names("notifiers"),
             read_issuers: &issuers,
             paths: &paths,
@@ -101,6 +102,7 @@ pub(super) fn read(reader: &Reader<'_>, roots: &[Option<Node>]) -> Option<Spec> 
         paths,
         issuers,
         nodes: all_nodes,
+        groups: fleet.groups().all(),
         certificates,
         notifiers,
         limits,
@@ -166,11 +168,8 @@ impl<'t> Sections<'t> {
         self.named.get(section).into_iter().flatten().filter_map(|(key, _)| key.scalar()).collect()
     }
 
-    /// Local nodes of which nobody said how their servers come to read new files.
-    fn without_reload(&self) -> Vec<&'t str> {
-        let nodes = self.named.get("nodes").into_iter().flatten();
-        let silent = nodes.filter(|(_, node)| node.child("reload").is_none() && node.child("hook").is_none());
-        silent.filter_map(|(key, _)| key.scalar()).collect()
+    fn entries(&self, section: &str) -> &[(&'t Node, &'t Node)] {
+        self.named.get(section).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn map<N, T>(&self, reader: &Reader<'_>, section: &str, read: impl Fn(N, &'t Node) -> Option<T>) -> BTreeMap<N, T>

@@ -29,6 +29,8 @@ pub struct Spec {
     pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The machines that terminate TLS. `local` is always there.
     pub nodes: BTreeMap<NodeName, Node>,
+    /// Names for several of them, for people: what lists groups has been written out into nodes.
+    pub groups: BTreeMap<NodeName, Vec<NodeName>>,
     /// The certificates.
     pub certificates: BTreeMap<CertName, Certificate>,
     /// Who is told, and how.

@@ -139,6 +139,7 @@ pub(super) fn spec() -> Spec {
         every: None,
         issuers: [(issuer.name.clone(), issuer)].into(),
         nodes: [(node(1), edge(1)), (node(2), edge(2))].into(),
+        groups: BTreeMap::new(),
         certificates: [(name(), certificate())].into(),
         notifiers: BTreeMap::new(),
         ping: None,

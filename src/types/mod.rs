@@ -6,6 +6,7 @@ mod failure;
 mod id;
 mod identifier;
 mod names;
+mod runs;
 mod secret;
 mod text;
 mod time;
@@ -17,6 +18,7 @@ pub use id::{
 };
 pub use identifier::{Identifier, InvalidIdentifier};
 pub use names::{CertName, InvalidName, IssuerName, NodeName, NotifierName};
+pub use runs::runs;
 pub use secret::Secret;
 pub use text::{MAX_FOREIGN_TEXT, Printable, is_deceptive};
 pub use time::{InvalidTimestamp, Timestamp, Window, humane};

@@ -59,7 +59,7 @@ pub async fn rehearse(spec: &Spec, names: &[CertName], watch: &Rc<Watch>) -> Res
     let app = App::open_as(rehearsed.spec, Vec::new(), true)?;
     let before: Vec<usize> = able.iter().map(|name| app.accepted(name)).collect();
     let ask = Ask::Renew { force: true, new_key: false, yes: true };
-    let came = app.ask(&able, &ask, true, watch).await?;
+    let came = app.ask(&able, &[ask], true, watch).await?;
     let grew = able.iter().zip(before).filter(|(name, before)| app.accepted(name) > *before);
     let issued = grew.map(|(name, _)| name.clone()).collect();
     let (nodes, mut untried) = production.try_nodes(&able).await?;

@@ -16,21 +16,21 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(250);
 
 impl App {
-    /// Asks the same of every name, works on it, and waits where somebody else is at it, unless `wait` is false.
+    /// Asks all of `asks` of every name, works on it, and waits where somebody else is at it, unless `wait` is false.
     ///
     /// # Errors
     /// When a request cannot be dropped, or the state cannot be used.
-    pub async fn ask(&self, names: &[CertName], ask: &Ask, wait: bool, watch: &Rc<Watch>) -> Result<Came, Failure> {
+    pub async fn ask(&self, names: &[CertName], asks: &[Ask], wait: bool, watch: &Rc<Watch>) -> Result<Came, Failure> {
         self.adopt_renamed()?;
         let by = asker();
-        let mut ids = BTreeMap::new();
-        for name in names {
-            ids.insert(name.clone(), self.drop_one(name, ask, &by)?);
+        let mut ids = Vec::new();
+        for (name, ask) in names.iter().flat_map(|name| asks.iter().map(move |ask| (name, ask))) {
+            ids.push((name.clone(), self.drop_one(name, ask, &by)?));
         }
         // A daemon wakes up at this, should this process end before it has done the work.
         self.index(|index| names.iter().for_each(|name| index.forget(name)));
-        let horizon =
-            Horizon { span: Duration::ZERO, issue: matches!(ask, Ask::Renew { .. }), began: Some(self.now()) };
+        let issue = asks.iter().any(|ask| matches!(ask, Ask::Renew { .. }));
+        let horizon = Horizon { span: Duration::ZERO, issue, began: Some(self.now()) };
         let mut report = self.burst(names, horizon, watch).await?;
         if wait {
             self.follow(&mut report, horizon, watch).await?;
@@ -39,7 +39,7 @@ impl App {
             self.plan_anew(&mut report, watch)?;
         }
         let mut came = self.came(&report);
-        let refusal = |(name, id): (&CertName, &RequestId)| Some((name.clone(), watch.refusal(id)?));
+        let refusal = |(name, id): &(CertName, RequestId)| Some((name.clone(), watch.refusal(id)?));
         came.refused = ids.iter().filter_map(refusal).collect();
         self.leave_some(&came.certificates);
         Ok(came)

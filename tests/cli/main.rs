@@ -6,6 +6,7 @@ mod rig;
 
 mod clients;
 mod desk;
+mod fleet;
 mod hsts;
 mod life;
 mod output;

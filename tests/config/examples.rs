@@ -1,11 +1,13 @@
 //! Every example is read, and what is installed on a machine is checked by the tools that will read it there.
 
 use everleaf::config::parse;
-use everleaf::types::{CertName, Vantage};
+use everleaf::config::spec::{NodeKind, Reload};
+use everleaf::types::{CertName, NodeName, Vantage};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const ALL: [(&str, usize); 7] = [
+const ALL: [(&str, usize); 8] = [
+    ("fleet.yaml", 2),
     ("haproxy.yaml", 3),
     ("mail-server.yaml", 2),
     ("one-server.yaml", 1),
@@ -21,6 +23,10 @@ fn examples() -> PathBuf {
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn systemd(unit: &str) -> Reload {
+    Reload::Systemd { unit: unit.into() }
 }
 
 #[test]
@@ -56,6 +62,15 @@ fn the_examples_say_what_their_comments_promise() {
     let (own, outside): (Vec<_>, Vec<_>) = edges.endpoints.iter().partition(|endpoint| endpoint.from == Vantage::Here);
     assert!(own.iter().all(|endpoint| endpoint.node.is_some()));
     assert!(outside.len() == 1 && outside[0].node.is_none(), "whichever edge answers there");
+    let fleet = read("fleet.yaml");
+    let shop = cert(&fleet, "shop");
+    // Each by its host; edge50 by both its addresses.
+    assert_eq!((shop.nodes.len(), shop.endpoints.len(), shop.rollout.canaries.len()), (50, 51 * 2, 2));
+    let node = |name: &str| fleet.nodes[&NodeName::new(name).expect("name")].clone();
+    let sudo = |name: &str| matches!(node(name).kind, NodeKind::Ssh(ssh) if ssh.sudo);
+    assert!(sudo("edge06") && !sudo("edge07") && sudo("edge50"));
+    assert_eq!((node("edge31").live, node("edge30").live), ("/srv/tls".into(), "/etc/everleaf/live".into()));
+    assert_eq!((node("edge50").reload, node("edge49").reload), (systemd("haproxy"), systemd("nginx")));
     let intranet = cert(&read("private-ca.yaml"), "intranet");
     assert_eq!((intranet.access.key_mode, intranet.access.group.as_deref()), (0o640, Some("ssl-cert")));
     let mail = read("mail-server.yaml");

@@ -5,6 +5,7 @@
 mod snapshot;
 
 mod examples;
+mod fleet;
 mod mistakes;
 mod outside;
 mod reading;

@@ -40,6 +40,8 @@ mistakes! {
     names_that_are_none: "names",
     names_that_no_solver_proves: "solvers",
     references_to_nothing: "references",
+    fleets_that_do_not_add_up: "fleet",
+    groups_that_are_none: "groups",
     secrets_are_never_shown: "secrets",
     hooks_that_cannot_run: "hooks",
     spans_paths_and_modes: "spans-and-modes",
@@ -99,6 +101,8 @@ fn fragment() -> impl Strategy<Value = String> {
         include_str!("mistakes/secrets.yaml"),
         include_str!("../../examples/three-edges.yaml"),
         include_str!("../../examples/private-ca.yaml"),
+        include_str!("../../examples/fleet.yaml"),
+        include_str!("mistakes/groups.yaml"),
     ];
     let garbage = "[\\PC\t\n]{0,12}|[-:{}\\[\\],&*#?|<>!%@`'\" \n]{0,12}";
     (0..whole.len(), any::<prop::sample::Index>(), any::<prop::sample::Index>(), garbage).prop_map(

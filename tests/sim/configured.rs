@@ -35,6 +35,7 @@ pub(crate) fn configured(certificates: u8, nodes: u8) -> Spec {
         every: None,
         issuers: [(issuer.clone(), an_issuer(issuer))].into(),
         nodes: node_names.iter().map(|name| (name.clone(), node(name))).collect(),
+        groups: std::collections::BTreeMap::new(),
         certificates: (0..certificates).map(|at| a_certificate(at, &node_names, &hook)).collect(),
         notifiers: [(notifier.name.clone(), notifier)].into(),
         ping: None,
