@@ -1,13 +1,13 @@
 //! Nodes of type ssh, over a real sshd.
 
 use crate::deploy::{World, published};
-use crate::rig::Sshd;
+use crate::rig::{Sshd, require};
 use crate::support::{block_on, context, hook, nodes, shell};
 use everleaf::config::spec::{Access, Node, NodeKind, Reload, Ssh};
 use everleaf::ports::{Deployer, Published, Reloader};
 use everleaf::types::{Class, Epoch, Failure};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
 /// A node behind an sshd, and what is carried there.
@@ -19,6 +19,20 @@ struct Far {
 impl Far {
     fn new() -> Self {
         Self { world: World::new(), sshd: Sshd::start() }
+    }
+
+    /// One that has nothing but `tools`, as busybox has them, and `sh`, which is the program `shell`.
+    fn poor(shell: &str, tools: &[&str]) -> Self {
+        let world = World::new();
+        let programs = world.path("programs");
+        fs::create_dir(&programs).expect("mkdir");
+        for tool in tools {
+            // Debian's busybox has no cksum.
+            let program = require(if *tool == "cksum" { "cksum" } else { "busybox" });
+            symlink(program, programs.join(tool)).expect("a link");
+        }
+        symlink(require(shell), programs.join("sh")).expect("a link");
+        Self { sshd: Sshd::with_only(&programs), world }
     }
 
     fn node(&self) -> Node {
@@ -66,6 +80,28 @@ fn it_publishes_looks_checks_and_reloads_there() {
     let refused = world.deploy(&node, &world.generation(6), 2).expect_err("a lower epoch");
     assert_eq!((refused.class, refused.code.as_str()), (Class::Operator, "publish:epoch"));
     assert!(refused.place.as_str().starts_with("node edge1 (ssh://edge)"), "{refused:?}");
+}
+
+/// What POSIX promises, or nearly: readlink came in 2024, and sync takes names where it can.
+const FEW: [&str; 10] = ["printf", "mkdir", "chmod", "cat", "mv", "ln", "rm", "readlink", "sync", "cksum"];
+
+#[test]
+fn a_node_needs_a_posix_shell_and_the_usual_tools() {
+    for shell in ["busybox", "mksh", "dash", "bash"] {
+        for more in [&[][..], &["sha256sum"]] {
+            let far = Far::poor(shell, &[&FEW[..], more].concat());
+            let (world, node) = (&far.world, far.node());
+            let (older, newer) = (world.generation(7), world.generation(8));
+            assert_eq!(world.deploy(&node, &older, 3), Ok(Vec::new()), "{shell} {more:?}");
+            assert_eq!(world.deploy(&node, &older, 4), Ok(Vec::new()), "{shell} {more:?}: the same again");
+            assert_eq!(world.deploy(&node, &newer, 5), Ok(Vec::new()), "{shell} {more:?}");
+            let refused = world.deploy(&node, &older, 4).expect_err("a lower epoch");
+            assert_eq!(refused.code, "publish:epoch", "{shell} {more:?}: {refused:?}");
+            assert_eq!(world.inspect(&node, &newer), Ok(Some(published(8, 5, true))), "{shell} {more:?}");
+            fs::write(world.path("live/shop/..data/privkey.pem"), "damaged").expect("write");
+            assert_eq!(world.inspect(&node, &newer), Ok(Some(published(8, 5, false))), "{shell} {more:?}");
+        }
+    }
 }
 
 #[test]

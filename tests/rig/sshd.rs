@@ -18,16 +18,21 @@ pub(crate) struct Sshd {
 impl Sshd {
     /// Starts it at a free port, as the host `edge`.
     pub(crate) fn start() -> Self {
-        Self::named("edge", "")
+        Self::named("edge", "/usr/bin:/bin:/usr/sbin:/sbin")
     }
 
     /// A machine of that name on which a login without a terminal finds `everleaf` in the directory `programs`.
     pub(crate) fn with_programs(alias: &'static str, programs: &Path) -> Self {
-        Self::named(alias, &format!("SetEnv PATH={}:/usr/bin:/bin\n", programs.display()))
+        Self::named(alias, &format!("{}:/usr/bin:/bin", programs.display()))
     }
 
-    /// Starts it at a free port, as the host `alias`, with `more` lines in its configuration.
-    fn named(alias: &'static str, more: &str) -> Self {
+    /// A machine on which a login without a terminal finds what is in the directory `programs`, and nothing else.
+    pub(crate) fn with_only(programs: &Path) -> Self {
+        Self::named("edge", &programs.display().to_string())
+    }
+
+    /// Starts it at a free port, as the host `alias`, where a login without a terminal has this `PATH`.
+    fn named(alias: &'static str, path: &str) -> Self {
         let dir = scratch("sshd");
         let address = SocketAddr::from((host(), free_port()));
         for key in ["host_key", "user_key"] {
@@ -38,8 +43,7 @@ impl Sshd {
         fs::write(dir.path().join("authorized_keys"), public("user_key.pub")).expect("a file");
         let known = format!("[{}]:{} {}", address.ip(), address.port(), public("host_key.pub"));
         fs::write(dir.path().join("known_hosts"), known).expect("a file");
-        fs::write(dir.path().join("sshd_config"), format!("{}{more}", server_config(dir.path(), address)))
-            .expect("a file");
+        fs::write(dir.path().join("sshd_config"), server_config(dir.path(), address, path)).expect("a file");
         fs::write(dir.path().join("ssh_config"), client_config(dir.path(), address, alias)).expect("a file");
         if nix::unistd::geteuid().is_root() {
             // Compiled into Debian's sshd as its empty directory; usually made by the unit that starts it.
@@ -123,12 +127,13 @@ fn spawn(dir: &Path, address: SocketAddr) -> Daemon {
     daemon
 }
 
-fn server_config(dir: &Path, address: SocketAddr) -> String {
+/// A home of its own: what the shell of whoever runs the tests reads at each login is none of theirs.
+fn server_config(dir: &Path, address: SocketAddr, path: &str) -> String {
     let here = dir.display();
     format!(
         "ListenAddress {}\nPort {}\nHostKey {here}/host_key\nAuthorizedKeysFile {here}/authorized_keys\n\
          PidFile {here}/sshd.pid\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\n",
+         KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\nSetEnv HOME={here} PATH={path}\n",
         address.ip(),
         address.port()
     )
