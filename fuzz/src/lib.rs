@@ -12,10 +12,11 @@ mod vantage;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz_targets/` and of its directory in `corpus/`.
-pub const TARGETS: [(&str, Target); 29] = [
+pub const TARGETS: [(&str, Target); 31] = [
     ("account", files::account),
     ("ari", ca::ari),
     ("asked", vantage::asked),
+    ("bundle", vantage::bundle),
     ("certificate", ca::certificate),
     ("chain", ca::chain),
     ("crl", peer::crl),
@@ -33,6 +34,7 @@ pub const TARGETS: [(&str, Target); 29] = [
     ("looked", vantage::looked),
     ("pid_file", files::pid_file),
     ("problem", ca::problem),
+    ("received", vantage::received),
     ("replay", files::replay),
     ("request", files::request),
     ("retry_after", ca::retry_after),

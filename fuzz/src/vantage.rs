@@ -1,6 +1,7 @@
 //! What two everleafs say to each other.
 
 use super::said;
+use everleaf::deploy::bundle::{Asked, Bundle, MOST_BUNDLED, Outcome, Received};
 use everleaf::ports::Shown;
 use everleaf::probe::relay::{Ask, Looked};
 use everleaf::types::Printable;
@@ -48,5 +49,41 @@ pub(crate) fn looked(line: &[u8]) {
             said::again(&looked.observations);
         }
         Err(why) => said::failure(&why.failure("ssh://edge")),
+    }
+}
+
+/// What another everleaf sends to be published.
+pub(crate) fn bundle(stdin: &[u8]) {
+    match Bundle::read(stdin) {
+        Ok(Bundle { asked, parcel, .. }) => {
+            assert!(stdin.len() <= MOST_BUNDLED, "{} bytes are read", stdin.len());
+            match (&asked, parcel) {
+                (Asked::Deploy { files, .. }, Some(parcel)) => {
+                    assert!(files.cert.is_of(&parcel.cert) && files.chain.is_of(&parcel.chain));
+                    assert!(files.privkey.is_of(parcel.privkey.reveal()));
+                }
+                (Asked::Deploy { .. }, None) | (_, Some(_)) => panic!("files come with a deploy, and only there"),
+                _ => {}
+            }
+            said::again(&asked);
+        }
+        Err(failure) => said::failure(&failure),
+    }
+}
+
+/// What a node answers that received a bundle.
+pub(crate) fn received(stdout: &[u8]) {
+    match Received::read(stdout) {
+        Ok(received) => {
+            received.notes.iter().for_each(said::printable);
+            received.served.iter().for_each(|it| said::printable(&it.seen));
+            said::printable(&received.everleaf);
+            match &received.failure {
+                Some(failure) => said::failure(failure),
+                None => assert!(received.outcome != Outcome::Failed, "it failed, and is not said how"),
+            }
+            said::again(&received);
+        }
+        Err(why) => said::failure(&why.failure("node edge (ssh://edge)")),
     }
 }

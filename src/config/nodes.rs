@@ -21,7 +21,7 @@ struct SshFields<'a> {
 }
 
 /// Settings of nodes that ssh reaches, and of no others.
-pub(super) const SSH_ONLY: [&str; 3] = ["host", "ssh_config", "sudo"];
+pub(super) const SSH_ONLY: [&str; 4] = ["host", "ssh_config", "sudo", "receive"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

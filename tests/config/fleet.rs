@@ -1,7 +1,7 @@
 //! Ranges, groups and defaults: what they come to once they are written out.
 
 use super::read;
-use everleaf::config::spec::{NodeKind, Reload, Spec};
+use everleaf::config::spec::{NodeKind, Receive, Reload, Roots, Spec};
 use everleaf::types::NodeName;
 use std::path::PathBuf;
 
@@ -86,6 +86,22 @@ fn a_node_s_own_word_goes_before_its_range_s_its_group_s_and_the_default() {
     assert!(matches!(node("local").kind, NodeKind::Local));
     let NodeKind::Exec(hook) = node("x").kind else { panic!("a hook makes it exec") };
     assert_eq!(hook.argv, ["carry", "x", "${node}"], "what a shell would read is left to it");
+}
+
+#[test]
+fn whose_everleaf_receives_is_said_for_all_or_for_one() {
+    let fleet = "node_defaults: { type: ssh, receive: true }\nnodes:\n  e1..2: {}\n  e3: { receive: false }\n  \
+                 e4: { receive: { probe: ['127.0.0.1:443', '[::1]:443'], roots: /etc/ca.pem } }\n  local: {}\n";
+    let spec = spec(&format!("{fleet}certificates: []\n"));
+    let receive = |text: &str| match &spec.nodes[&name(text)].kind {
+        NodeKind::Ssh(ssh) => ssh.receive.clone(),
+        other => panic!("{text} is {other:?}"),
+    };
+    assert_eq!(["e1", "e2", "e3"].map(receive), [Some(Receive::default()), Some(Receive::default()), None]);
+    let told = receive("e4").expect("it receives");
+    assert_eq!(shown(&told.probe), "127.0.0.1:443 [::1]:443");
+    assert_eq!(told.roots, Some(Roots::File("/etc/ca.pem".into())));
+    assert!(matches!(spec.nodes[&name("local")].kind, NodeKind::Local), "what is for others is not for it");
 }
 
 #[test]

@@ -14,5 +14,6 @@ mod notify;
 mod receive;
 mod reload;
 mod ssh;
+mod sudo;
 mod support;
 mod systemd;

@@ -11,6 +11,7 @@ mod fleet;
 mod issuing;
 mod judging;
 mod proving;
+mod receiving;
 mod rehearsing;
 mod rolling;
 mod sandbox;

@@ -9,6 +9,8 @@ const ANSWERED: &str = "everleaf.received/1";
 /// What is kept of an answer.
 const MOST_NOTES: usize = 64;
 const MOST_SERVED: usize = 1024;
+/// Codes that are the same wherever it is that something failed.
+const MEANT_SO: [&str; 4] = ["publish:epoch", "reload:pair", "reload:not-published", "check:failed"];
 /// What is shown of an answer that is none, in characters.
 const SHOWN: usize = 60;
 
@@ -146,18 +148,22 @@ impl Received {
         })?;
         received.notes.truncate(MOST_NOTES);
         received.served.truncate(MOST_SERVED);
-        received.failure = received.failure.map(|failure| bounded(&failure));
+        let silent = received.outcome == Outcome::Failed && received.failure.is_none();
+        let unsaid = || Failure::new(Class::Retry, "receive:answer", "", "it failed there, and is not said why");
+        received.failure = received.failure.map(|failure| bounded(&failure)).or_else(|| silent.then(unsaid));
         Ok(received)
     }
 }
 
-/// What a node says failed. Its codes have their own room, since those of this machine's disk say where a mend is looked for.
+/// What a node says failed. Codes that say something of this machine get a room of their own: it is not its disk that is to be mended.
 fn bounded(failure: &Failure) -> Failure {
     let class = match failure.class {
         Class::Retry | Class::HoldUntil => Class::Retry,
         Class::Operator | Class::Spec => Class::Operator,
     };
-    failure.of_a_stranger(class)
+    let meant_so = failure.code.starts_with("receive:") || MEANT_SO.contains(&failure.code.as_str());
+    let code = if meant_so { failure.code.clone() } else { format!("there:{}", failure.code) };
+    Failure { code, ..failure.clone() }.of_a_stranger(class)
 }
 
 impl Misread {

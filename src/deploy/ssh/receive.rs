@@ -128,9 +128,6 @@ impl Nodes {
         let received = Received::read(&said.stdout).map_err(|why| why.failure(&place))?;
         match &received.failure {
             Some(failure) => Err(told(failure, trip.node, &place, epoch)),
-            None if received.outcome == Outcome::Failed => {
-                Err(Failure::new(Class::Retry, "receive:answer", &place, "it failed there, and is not said why"))
-            }
             None => Ok(received),
         }
     }
@@ -232,7 +229,7 @@ fn silent(said: &Said, place: &str, words: &[String]) -> Failure {
     said.last.iter().fold(failure, |failure, line| failure.detail(line.as_str()))
 }
 
-/// What failed there. Codes of the node's disk get a room of their own: it is not this machine's that is to be mended.
+/// What failed there, with the place that it names there in its message.
 fn told(failure: &Failure, node: &Node, place: &str, epoch: Option<Epoch>) -> Failure {
     let whole = match failure.place.as_str() {
         // The node calls itself as it was told to, and the bundle is known to come in by standard input.
@@ -243,17 +240,11 @@ fn told(failure: &Failure, node: &Node, place: &str, epoch: Option<Epoch>) -> Fa
             None => format!("{there}: {}", failure.message),
         },
     };
-    let ours = ["receive:", "reload:pair", "reload:not-published", "check:failed"];
-    let known = ours.iter().any(|ours| failure.code.starts_with(ours));
     let told = match epoch.filter(|_| failure.code == "publish:epoch") {
         Some(epoch) => refused(place, epoch).detail(whole),
-        None => Failure {
-            code: if known { failure.code.clone() } else { format!("there:{}", failure.code) },
-            place: place.into(),
-            message: Printable::new(&whole),
-            details: Vec::new(),
-            ..failure.clone()
-        },
+        None => {
+            Failure { place: place.into(), message: Printable::new(&whole), details: Vec::new(), ..failure.clone() }
+        }
     };
     failure.details.iter().fold(told, |told, line| told.detail(line.as_str()))
 }

@@ -1,9 +1,9 @@
 //! `everleaf receive`: a node that has everleaf, behind a real sshd, mostly by a forced command.
 
-mod place;
+pub(crate) mod place;
 
 use crate::rig::scene::{everleaf, left_behind, plain_serial};
-use crate::rig::{Nginx, free_port, host, openssl_serial, snapshot, strace, wait_until};
+use crate::rig::{HaProxy, Nginx, free_port, host, openssl_serial, snapshot, strace, wait_until};
 use crate::support::{generation as made_up, hook, shell};
 use everleaf::config::spec::{Access, Node, NodeKind, Reload};
 use everleaf::ports::Published;
@@ -397,6 +397,22 @@ fn without_a_forced_command_the_configuration_s_words_are_its_arguments() {
     assert_eq!((refused.class, refused.code.as_str()), (Class::Operator, "publish:epoch"));
     let all = [check, reload, damaged, refused].map(|it| words(&it)).concat();
     snapshot("edge/receive/told", &plain(&place, &all));
+}
+
+#[test]
+fn haproxy_on_the_node_is_given_it_without_a_reload() {
+    let place = Place::new();
+    let at = SocketAddr::from((host(), free_port()));
+    let live = place.world.path("live/shop");
+    left_behind(&live);
+    let front = format!("frontend tls\n    bind {at} ssl crt {}\n", live.join("bundle.pem").display());
+    let haproxy = HaProxy::start("", &format!("{front}    http-request return status 200\n"), at);
+    let (node, generation) = (place.node(), place.issue(7));
+    let node = Node { reload: Reload::HaProxy { socket: haproxy.socket(), list: None }, ..node };
+    place.world.deploy(&node, &generation, 1).expect("deployed");
+    place.reload(&node, &generation).expect("given");
+    assert_eq!(openssl_serial(at, "shop.example.com").map(|it| plain_serial(&it)), Some(serial(&generation)));
+    assert_eq!(haproxy.log().matches("New worker").count(), 1, "it was not started again");
 }
 
 #[test]
