@@ -328,10 +328,14 @@ fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().or_else(|_| day()).map_err(|_| "it is neither a date (2027-01-31) nor an RFC 3339 time".to_owned())
 }
 
-/// Publishes, checks and reloads what another everleaf (a node of `type: ssh` with `receive: true`) sends, after judging it anew.
-///
-/// Everything that decides is said here and never by the sender: as a forced command in `authorized_keys`, or in sudoers.
+/// What decides is said here and never by the sender.
+const FORCED: &str = "Another everleaf, whose configuration has this machine as a node with `receive: true`, calls it through ssh. Its key \
+    may be bound to it in authorized_keys, and whatever decides is then said here:\n  \
+    restrict,command=\"everleaf receive --only shop --reload-unit nginx\" ssh-ed25519 AAAA…";
+
+/// Publishes, checks and reloads what another everleaf sends, after judging it anew.
 #[derive(Debug, Args)]
+#[command(after_help = FORCED)]
 pub(super) struct Receive {
     /// The certificates that may be published, with commas between them [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]

@@ -29,7 +29,7 @@ pub(super) fn receive(context: &Context, typed: Receive) -> Result<u8, Stop> {
             "receive is for another everleaf to call: it reads a bundle from standard input, and that is a terminal";
         return Err(Stop::Usage(text.to_owned()));
     }
-    let received = match read(std::io::stdin().as_fd()) {
+    let received = match read(std::io::stdin().as_fd(), SILENCE, WHOLE) {
         Ok(bundle) => {
             let terms = terms(typed);
             wire::block_on(async { Ok(wire::receiver(terms)?.receive(&bundle).await) }).unwrap_or_else(Received::failed)
@@ -69,13 +69,13 @@ fn terms(typed: Receive) -> Terms {
 
 /// All that the sender sends, if it comes to an end in time. Wiped afterwards; its room is there from the beginning, since what grows leaves
 /// copies of the key behind.
-fn read(stdin: BorrowedFd<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn read(stdin: BorrowedFd<'_>, silence: Duration, whole: Duration) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let most = MOST_BUNDLED + 1;
     let mut bundle = Zeroizing::new(vec![0; most]);
     let (began, mut length) = (Instant::now(), 0);
     let failed = |code: &str, class, why: &str| Failure::new(class, code, "standard input", why);
     while length < most {
-        let left = WHOLE.saturating_sub(began.elapsed()).min(SILENCE);
+        let left = whole.saturating_sub(began.elapsed()).min(silence);
         if !readable(stdin, left).map_err(|errno| failed("receive:read", Class::Retry, errno.desc()))? {
             let why = format!("the sender began and did not come to an end within {}", humane(began.elapsed()));
             return Err(failed("receive:silent", Class::Retry, &why));
@@ -106,5 +106,36 @@ fn readable(stdin: BorrowedFd<'_>, limit: Duration) -> Result<bool, Errno> {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn who_falls_silent_or_drips_is_not_waited_for() {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"half a bundle").expect("written");
+        let (short, long) = (Duration::from_millis(100), Duration::from_secs(60));
+        let silent = read(reader.as_fd(), short, long).expect_err("it never ends");
+        assert_eq!((silent.class, silent.code.as_str()), (Class::Retry, "receive:silent"));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while writer.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let began = Instant::now();
+            let drips =
+                read(reader.as_fd(), Duration::from_secs(10), Duration::from_millis(500)).expect_err("it never ends");
+            assert!(drips.code == "receive:silent" && began.elapsed() < Duration::from_secs(10), "{drips:?}");
+            drop(reader);
+        });
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"a bundle").expect("written");
+        drop(writer);
+        assert_eq!(read(reader.as_fd(), short, long).expect("an end").as_slice(), b"a bundle");
     }
 }

@@ -269,3 +269,51 @@ fn damaged(file: &str) -> Failure {
     Failure::new(Class::Retry, "receive:digest", HERE, message)
         .advise("if it happens again, look what stands between the two machines")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::{AnyGeneration, Material};
+    use serde_json::json;
+
+    fn generation() -> Generation<Production> {
+        let digest = sha256(&[b"leaf"]);
+        let about = json!({ "generation": "0007-3fa94c1b", "leaf": digest, "serial": "00aa", "key": digest, "family": "ecdsa",
+            "validity": { "start": "2026-01-01T00:00:00Z", "end": "2026-04-01T00:00:00Z" }, "names": ["a.example"], "ari": null,
+            "issued_by": "nobody", "issuer": "le", "directory": "https://ca.example/dir", "rehearsal": false, "account": "x",
+            "spec_digest": digest });
+        let about = serde_json::from_value(about).unwrap();
+        let text = |word: &str| format!("{word}\n").repeat(20);
+        let (cert, chain, privkey) = (text("CERT"), text("CHAIN"), Secret::new(text("KEY")));
+        match AnyGeneration::new(about, "/nowhere".into(), Material { cert, chain, privkey, served: Vec::new() }) {
+            AnyGeneration::Production(generation) => generation,
+            AnyGeneration::Rehearsed(_) => panic!("no rehearsal"),
+        }
+    }
+
+    #[test]
+    fn what_is_bundled_is_read_and_every_part_of_it_counts() {
+        let (node, generation) = (NodeName::new("edge1").unwrap(), generation());
+        let (name, files) = (CertName::new("shop").unwrap(), Sums::of(&generation));
+        let deploy = Asked::Deploy { name, generation: generation.about.generation, epoch: Epoch(3), files };
+        let bundle = bundled(&node, deploy.clone(), Some(&generation)).unwrap();
+        let whole = bundle.reveal().as_bytes();
+        let read = Bundle::read(whole).unwrap();
+        assert_eq!((&read.node, &read.asked), (&node, &deploy));
+        let parcel = read.parcel.unwrap();
+        assert_eq!((&parcel.cert, &parcel.chain), (&generation.cert, &generation.chain));
+        assert_eq!(parcel.privkey, generation.privkey);
+        for length in 0..whole.len() {
+            let failure = Bundle::read(&whole[..length]).unwrap_err();
+            assert!(["receive:cut", "receive:empty"].contains(&failure.code.as_str()), "{length}: {failure:?}");
+        }
+        let begin = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for at in begin..whole.len() {
+            let mut flipped = whole.to_vec();
+            flipped[at] ^= 1;
+            assert_eq!(Bundle::read(&flipped).unwrap_err().code, "receive:digest", "{at}");
+        }
+        let without = bundled(&node, Asked::Check, Some(&generation)).unwrap();
+        assert_eq!(Bundle::read(without.reveal().as_bytes()).unwrap_err().code, "receive:bundle");
+    }
+}

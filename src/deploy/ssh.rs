@@ -8,6 +8,7 @@ mod commands;
 mod receive;
 mod sums;
 
+use super::bundle::Received;
 use super::{Nodes, at, inspection, refused};
 use crate::config::spec::{Access, Certificate, Hook, Node, Ssh};
 use crate::hook::{Errand, Said};
@@ -113,7 +114,11 @@ impl Nodes {
             most: MOST,
         };
         let said = errand.run().await.map_err(|failure| Failure { place: place.as_str().into(), ..failure })?;
-        if said.code == 0 { Ok(said.stdout) } else { Err(failed(&said, event, epoch, &place)) }
+        match said.code {
+            0 => Ok(said.stdout),
+            _ if Received::read(&said.stdout).is_ok() => Err(receives(&place)),
+            _ => Err(failed(&said, event, epoch, &place)),
+        }
     }
 }
 
@@ -239,6 +244,17 @@ fn failed(said: &Said, event: &'static str, epoch: Epoch, place: &str) -> Failur
             .advise("read the lines it printed; `everleaf why NAME` shows when it is tried again"),
     };
     said.last.iter().fold(failure, |failure, line| failure.detail(line.as_str()))
+}
+
+/// A forced command has everleaf answer there, which takes no script.
+fn receives(place: &str) -> Failure {
+    Failure::new(
+        Class::Operator,
+        "ssh:receives",
+        place,
+        "everleaf itself answers there (everleaf receive), and takes no script",
+    )
+    .advise("write `receive: true` into the node's entry")
 }
 
 /// sudo asks for what nobody can type, where it should allow a command.

@@ -207,7 +207,9 @@ fn limit(node: &Node) -> Duration {
 /// It ended without an answer.
 fn silent(said: &Said, place: &str, words: &[String]) -> Failure {
     let last = said.last.last().map_or("it says nothing", |line| line.as_str());
-    let why = last.trim_start_matches("everleaf: ").trim_start_matches("error: ");
+    // Behind what is wrong with its arguments it says where there is help.
+    let error = said.last.iter().find_map(|line| line.as_str().strip_prefix("error: "));
+    let why = error.unwrap_or(last).trim_start_matches("everleaf: ");
     let failure = match said.code {
         _ if last.contains("a password is required") => {
             let allowed = words.iter().skip_while(|word| *word != COMMAND[0]).map(String::as_str);

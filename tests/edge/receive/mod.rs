@@ -5,7 +5,7 @@ pub(crate) mod place;
 use crate::rig::scene::{everleaf, left_behind, plain_serial};
 use crate::rig::{HaProxy, Nginx, free_port, host, openssl_serial, snapshot, strace, wait_until};
 use crate::support::{generation as made_up, hook, shell};
-use everleaf::config::spec::{Access, Node, NodeKind, Reload};
+use everleaf::config::spec::{Access, Node, NodeKind, Receive, Reload, Roots, Ssh};
 use everleaf::ports::Published;
 use everleaf::types::{Class, Epoch};
 use place::{Place, bundle, errand, exists, failure, made, manifest, plain, serial, words};
@@ -426,6 +426,7 @@ fn who_cannot_receive_is_told_apart() {
     let mut all = String::new();
     all += &told("exit 127");
     all += &told("echo \"error: unrecognized subcommand 'receive'\" >&2; exit 64");
+    all += &told(&format!("exec {} receive --only 'A b'", everleaf()));
     all += &told("cat >/dev/null; echo 'Welcome to edge!'");
     all += &told("cat >/dev/null; echo '{\"schema\":\"everleaf.received/2\"}'");
     all += &told(
@@ -433,5 +434,40 @@ fn who_cannot_receive_is_told_apart() {
     );
     all += &told("exec yes");
     all += &told("echo 'Killed' >&2; exit 9");
+    // And a script where everleaf is forced.
+    place.program("everleaf", &format!("exec {} \"$@\"", everleaf()));
+    place.force("--only shop");
+    let NodeKind::Ssh(ssh) = place.node().kind else { panic!("it is reached by ssh") };
+    let scripted = Node { kind: NodeKind::Ssh(Ssh { receive: None, ..ssh }), ..node };
+    all += &words(&place.world.deploy(&scripted, &generation, 1).expect_err("it takes no script"));
     snapshot("edge/receive/strangers", &plain(&place, &all));
+}
+
+#[test]
+fn whatever_the_configuration_says_is_understood_there() {
+    let mut place = Place::new();
+    let log = place.world.path("words");
+    place.program("everleaf", &format!("printf '%s\\n' \"$@\" >{}; exec {} \"$@\"", log.display(), everleaf()));
+    let NodeKind::Ssh(ssh) = place.node().kind else { panic!("it is reached by ssh") };
+    let roots = Some(Roots::File(place.world.path("it's roots.pem")));
+    fs::write(place.world.path("it's roots.pem"), &place.root.pem).expect("written");
+    let told =
+        Receive { probe: vec!["127.0.0.1:1".parse().expect("an address"), "[::1]:1".parse().expect("one")], roots };
+    let (owner, group) = (Some("daemon".to_owned()), Some("1".to_owned()));
+    place.world.certificate.access = Access { owner, group, key_mode: 0o600, cert_mode: 0o640, dir_mode: 0o700 };
+    let generation = place.issue(7);
+    let reloads = [
+        Reload::Systemd { unit: "nginx@a.service".into() },
+        Reload::HaProxy { socket: "/no where/admin.sock".into(), list: Some("/no where/list".into()) },
+        Reload::Signal { signal: "HUP".into(), pid_file: "/no where/pid".into() },
+        Reload::Exec(shell("echo \"$HOME\" 'a' $(id)\n# a second line")),
+    ];
+    let mut said = String::new();
+    for (epoch, reload) in reloads.into_iter().enumerate() {
+        let kind = NodeKind::Ssh(Ssh { receive: Some(told.clone()), ..ssh.clone() });
+        let node = Node { kind, check: Some(hook(["nginx", "-t", "a b"])), reload, ..place.node() };
+        place.world.deploy(&node, &generation, epoch as u64 + 1).expect("understood");
+        said += &place.world.read("words");
+    }
+    snapshot("edge/receive/words", &plain(&place, &said));
 }
