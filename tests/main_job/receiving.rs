@@ -17,6 +17,11 @@ struct Edge {
 
 impl Edge {
     fn new() -> Self {
+        Self::reloading(|nginx| nginx.reload_command().join(" "))
+    }
+
+    /// One whose forced command reloads by this line.
+    fn reloading(reload: impl Fn(&Nginx) -> String) -> Self {
         let scene = Scene::easy();
         let at = SocketAddr::from((host(), free_port()));
         let live = scene.path("edge/live/shop");
@@ -30,7 +35,7 @@ impl Edge {
             "everleaf receive --only shop --live {} --check '{}' --reload '{}' --probe {at} --roots {}",
             scene.path("edge/live").display(),
             nginx.check_command().join(" "),
-            nginx.reload_command().join(" "),
+            reload(&nginx),
             scene.pebble.issuing_root_file().display(),
         );
         let key = fs::read_to_string(sshd.dir().join("user_key.pub")).expect("a key");
@@ -106,4 +111,17 @@ fn a_node_whose_files_were_put_back_is_brought_up_again() {
     edge.scene.everleaf(&["run"]).exits(0);
     assert_eq!(edge.served(), newest);
     assert_eq!(edge.scene.pebble.orders(), orders);
+}
+
+#[test]
+fn a_reload_there_that_does_nothing_is_told_by_the_node_and_found_from_outside() {
+    let edge = Edge::reloading(|_| "true".to_owned());
+    let old = edge.served().expect("nginx serves what it started with");
+    let ran = edge.scene.run(&edge.yaml()).exits(20);
+    let (warned, said): (Vec<_>, Vec<_>) = ran.err.lines().partition(|line| line.contains("WARN"));
+    let by_node =
+        |line: &&str| line.contains(&format!("{} there shows for shop: serial", edge.at)) && line.contains(&old);
+    assert!(warned.iter().any(by_node), "{}", ran.err);
+    assert!(said.iter().any(|line| line.contains(&old) && line.contains(&edge.at.to_string())), "{}", ran.err);
+    assert_ne!(edge.scene.status("shop")["stage"], "live");
 }

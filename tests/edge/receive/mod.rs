@@ -4,9 +4,9 @@ pub(crate) mod place;
 
 use crate::rig::scene::{everleaf, left_behind, plain_serial};
 use crate::rig::{HaProxy, Nginx, free_port, host, openssl_serial, snapshot, strace, wait_until};
-use crate::support::{generation as made_up, hook, shell};
+use crate::support::{block_on, generation as made_up, hook, nodes, shell};
 use everleaf::config::spec::{Access, Node, NodeKind, Receive, Reload, Roots, Ssh};
-use everleaf::ports::Published;
+use everleaf::ports::{Published, Reloader as _};
 use everleaf::types::{Class, Epoch};
 use place::{Place, bundle, errand, exists, failure, made, manifest, plain, serial, words};
 use rcgen::date_time_ymd;
@@ -147,7 +147,7 @@ impl<'a> Refusals<'a> {
         let ran = self.place.receive(arguments, stdin);
         let failure = failure(&ran);
         assert!(ran.exit != 0 && failure.code == code, "{what}: {ran:?}");
-        assert_eq!(self.place.lies(), self.lies, "{what}");
+        assert!(self.place.lies() == self.lies, "{what}: what was published stays");
         self.told.extend([what, ": ", &words(&failure), "\n"]);
     }
 }
@@ -229,7 +229,7 @@ fn a_pair_that_would_not_do_is_refused_whoever_sends_it() {
 
     fs::write(&roots, &place.root.pem).expect("written");
     place.receive(&roots_given, &sent(&next)).exits(0);
-    assert_ne!(place.lies(), refusals.lies, "and a good one is published");
+    assert!(place.lies() != refusals.lies, "and a good one is published");
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn a_connection_that_dies_in_the_upload_changes_nothing() {
     assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).expect("it runs").uid(), 0, "no core, no debugger");
     ssh.kill().and_then(|()| ssh.wait()).expect("ended");
     assert!(wait_until(Duration::from_secs(20), || mine().is_empty()), "it ends there");
-    assert_eq!(place.lies(), lies);
+    assert!(place.lies() == lies, "what was published stays");
     place.world.deploy(&node, &next, 2).expect("the next one goes through");
 }
 
@@ -397,6 +397,34 @@ fn without_a_forced_command_the_configuration_s_words_are_its_arguments() {
     assert_eq!((refused.class, refused.code.as_str()), (Class::Operator, "publish:epoch"));
     let all = [check, reload, damaged, refused].map(|it| words(&it)).concat();
     snapshot("edge/receive/told", &plain(&place, &all));
+}
+
+#[test]
+fn a_disk_there_that_refuses_leaves_the_old_pair_and_is_not_taken_for_this_one() {
+    let place = Place::new();
+    let (node, good, next) = (place.node(), place.issue(7), place.issue(8));
+    place.world.deploy(&node, &good, 1).expect("deployed");
+    let lies = place.lies();
+    // No file may have more than a block of 512 bytes.
+    place.program("everleaf", &format!("ulimit -f 1; exec {} \"$@\"", everleaf()));
+    let refused = place.world.deploy(&node, &next, 2).expect_err("no room for it");
+    assert_eq!(refused.code, "there:publish:efbig", "{refused:?}");
+    assert!(!refused.is_of_the_disk() && !refused.is_mended_here(), "{refused:?}");
+    assert!(place.lies() == lies, "what was published stays");
+    snapshot("edge/receive/disk", &plain(&place, &words(&refused)));
+    place.program("everleaf", &format!("exec {} \"$@\"", everleaf()));
+    place.world.deploy(&node, &next, 2).expect("the next one goes through");
+}
+
+#[test]
+fn a_check_alone_is_the_node_s_own() {
+    let place = Place::new();
+    let check = |node: &Node| block_on(nodes(&place.world.systemd).check(node)).map_err(|failure| failure.code);
+    place.force("--check 'test \"$EVERLEAF_DRY_RUN\" = 1'");
+    let node = Node { check: Some(shell("false")), ..place.node() };
+    assert_eq!(check(&node), Ok(()), "what the sender would check is not asked");
+    place.force("--check 'echo no good >&2; exit 1'");
+    assert_eq!(check(&place.node()), Err("check:failed".to_owned()));
 }
 
 #[test]

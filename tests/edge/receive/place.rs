@@ -133,7 +133,7 @@ impl Place {
     /// Every name below the live directory with what is in it: whoever changes anything changes this.
     pub(crate) fn lies(&self) -> String {
         let mut find = Command::new("sh");
-        find.arg("-c").arg("cd \"$0\" 2>/dev/null || exit 0; find . -printf '%p %l %m %u %g %T@\\n' | sort; find . -type f | sort | xargs -r cat");
+        find.arg("-c").arg("cd \"$0\" 2>/dev/null || exit 0; find . -type d -printf '%p %m %u %g\n' -o -printf '%p %l %m %u %g %T@\n' | sort; find . -type f | sort | xargs -r cat");
         let found = find.arg(self.world.path("live")).output().expect("find");
         String::from_utf8(found.stdout).expect("text")
     }
@@ -200,6 +200,8 @@ pub(crate) fn plain(place: &Place, text: &str) -> String {
     let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
     let hex = regex::Regex::new(r"\b(\d{4}-)?[0-9a-f]{8}\b|\b[0-9a-f]{40}\b").expect("a valid expression");
     let text = hex.replace_all(&text, "${1}DIGEST").into_owned();
+    let temporary = regex::Regex::new(r"\.\.tmp-\d+-\d+").expect("a valid expression");
+    let text = temporary.replace_all(&text, "..tmp").into_owned();
     let time = regex::Regex::new(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z").expect("a valid expression");
     time.replace_all(&text, "TIME").into_owned()
 }
