@@ -25,6 +25,8 @@ const CONFIG_VARIABLE: &str = "EVERLEAF_CONFIG";
 const RUN: &str = "/run/everleaf";
 /// The largest configuration whose run directory is looked for.
 const MAX_CONFIG: u64 = 8 * 1024 * 1024;
+/// So many certificates at once are counted, and not told of step by step.
+pub(super) const MANY: usize = 5;
 /// Names listed in a message at most.
 const LISTED: usize = 12;
 
@@ -116,6 +118,25 @@ impl Context {
             () => Progress::quiet(),
         };
         Rc::new(Watch::new(progress, log_json))
+    }
+
+    /// The same for `all` certificates that somebody asked for at once, who wants to see that something moves even where no
+    /// terminal is.
+    pub(super) fn watch_many(&self, all: usize) -> Rc<Watch> {
+        let Screen { log_json, volume, watched, width, .. } = self.screen;
+        if log_json || volume != 0 || all < MANY {
+            return self.watch();
+        }
+        Rc::new(Watch::new(Progress::many(Some(all), watched, width), log_json))
+    }
+
+    /// The same for a pass over `all` certificates, of which some are due: for whoever watches.
+    pub(super) fn watch_due(&self, all: usize) -> Rc<Watch> {
+        let Screen { log_json, volume, watched, width, .. } = self.screen;
+        if log_json || volume != 0 || !watched || all < MANY {
+            return self.watch();
+        }
+        Rc::new(Watch::new(Progress::many(None, watched, width), log_json))
     }
 
     /// Where the status lies. Needs no more of the configuration than its `paths:`, so that readers need no rights.

@@ -3,6 +3,7 @@
 use super::said::Once;
 use super::screen::Screen;
 use crate::report::INTERNAL;
+use crate::types::Failure;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -10,6 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
 use std::sync::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata};
 use tracing_subscriber::filter::FilterExt as _;
@@ -30,6 +32,16 @@ pub(super) fn harden() {
     let mut too_large = SigSet::empty();
     too_large.add(Signal::SIGXFSZ);
     let _ = too_large.thread_block();
+}
+
+/// Works until somebody ends it at the keyboard; then what is under way is dropped, as at any crash, and hooks are ended with
+/// their groups. `None` says so.
+pub(super) async fn interruptible<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<Option<T>, Failure> {
+    let Ok(mut keyboard) = signal(SignalKind::interrupt()) else { return work.await.map(Some) };
+    tokio::select! {
+        came = work => came.map(Some),
+        _ = keyboard.recv() => Ok(None),
+    }
 }
 
 /// A defect is one line with its place, and exit 70. Its message is not shown: it could hold anything.

@@ -2,7 +2,8 @@
 
 use super::Stop;
 use super::args::{Deploy, Renew, Rollback};
-use super::context::{Context, known, unknown};
+use super::context::{Context, MANY, known, unknown};
+use super::process::interruptible;
 use super::said::{self, Document};
 use crate::config::spec::Spec;
 use crate::core::event::Ask;
@@ -16,9 +17,7 @@ pub(super) fn renew(context: &Context, typed: &Renew) -> Result<u8, Stop> {
     // A new key is made for a new order: without one it would stay a wish.
     let force = typed.force || typed.new_key;
     if force {
-        for (name, cost) in app.cost(&names)? {
-            context.screen.say(&format!("{name}: {cost}"));
-        }
+        said::costs(context.screen, &app.cost(&names)?);
     }
     let ask = Ask::Renew { force, new_key: typed.new_key, yes: typed.yes };
     request(context, &app, &names, &[ask], !typed.no_wait)
@@ -72,7 +71,10 @@ fn places(spec: &Spec, names: &[CertName], typed: Option<&NodeName>) -> Result<V
 
 fn request(context: &Context, app: &App, names: &[CertName], asks: &[Ask], wait: bool) -> Result<u8, Stop> {
     let screen = context.screen;
-    let came = block_on(app.ask(names, asks, wait, &context.watch()))?;
+    let watch = context.watch_many(names.len());
+    let Some(came) = block_on(interruptible(app.ask(names, asks, wait, &watch)))? else {
+        return Ok(said::interrupted(screen, &watch));
+    };
     let exit = came.exit();
     said::troubles(screen, app, &came, &came.certificates);
     let silent = |it: &&CertificateStatus| it.troubles.is_empty() && !came.busy(&it.name);
@@ -80,7 +82,11 @@ fn request(context: &Context, app: &App, names: &[CertName], asks: &[Ask], wait:
     if !came.locked.is_empty() {
         screen.say("the request is kept: whoever is at work does it, or the next run");
     }
-    said::closing(screen, &came.certificates);
+    if names.len() < MANY {
+        said::closing(screen, &came.certificates);
+    } else {
+        said::closing_of_many(screen, &came.certificates);
+    }
     if screen.json {
         screen.json(&Document::new(&came, &came.certificates, exit))?;
     }

@@ -3,6 +3,7 @@
 use super::Stop;
 use super::args::Run;
 use super::context::Context;
+use super::process::interruptible;
 use super::said::{self, Document};
 use crate::report::{CHANGED, CertificateStatus, highest};
 use crate::types::{Class, Failure, humane};
@@ -20,7 +21,10 @@ pub(super) fn run(context: &Context, typed: &Run) -> Result<u8, Stop> {
     }
     // Only now: whoever edits the configuration during the splay means this run.
     let app = context.open()?;
-    let done = block_on(app.run(&context.watch()))?;
+    let watch = context.watch_due(app.spec().certificates.len());
+    let Some(done) = block_on(interruptible(app.run(&watch)))? else {
+        return Ok(said::interrupted(screen, &watch));
+    };
     let changed = typed.detailed_exitcode && done.came.changed;
     let exit = if changed { highest([done.exit, CHANGED]) } else { done.exit };
     said::troubles(screen, &app, &done.came, &done.all);

@@ -1,9 +1,9 @@
 //! How commands that work say what came of it.
 
 use super::screen::Screen;
-use crate::report::{self, CertificateStatus, NextStatus, Page, failure_lines, headline};
+use crate::report::{self, Cause, CertificateStatus, Page, TEMPORARY, causes, failure_lines, headline, names_of};
 use crate::types::{CertName, Failure, Printable, humane};
-use crate::wire::{App, Came};
+use crate::wire::{App, Came, Watch};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -65,17 +65,23 @@ fn each<'a>(
     certificates.flat_map(|certificate| certificate.troubles.iter().map(move |trouble| (certificate, trouble)))
 }
 
-/// A failure, what it stands in the way of, and the first wait it led to.
-struct Cause<'a> {
-    names: Vec<&'a CertName>,
-    failure: &'a Failure,
-    hold: Option<&'a NextStatus>,
+fn say(screen: Screen, cause: &Cause<'_>) {
+    let next = cause.hold.map(|hold| report::next_try(cause.failure, hold, &cause.names));
+    failure(screen, &names_of(&cause.names), cause.failure, next.as_deref());
 }
 
-impl Cause<'_> {
-    fn say(&self, screen: Screen) {
-        let next = self.hold.map(|hold| report::next_try(self.failure, hold, &self.names));
-        failure(screen, &names_of(&self.names), self.failure, next.as_deref());
+/// What orders cost in rate limits; alike ones together.
+pub(super) fn costs(screen: Screen, costs: &[(CertName, String)]) {
+    let mut alike: Vec<(&str, Vec<&CertName>)> = Vec::new();
+    for (name, cost) in costs {
+        match alike.iter_mut().find(|(known, _)| known == cost) {
+            Some((_, names)) => names.push(name),
+            None => alike.push((cost, vec![name])),
+        }
+    }
+    for (cost, names) in alike {
+        let each = if names.len() > 1 { format!(": {} certificates, each", names.len()) } else { ":".to_owned() };
+        screen.say(&format!("{}{each} {cost}", names_of(&names)));
     }
 }
 
@@ -92,22 +98,6 @@ pub(super) fn held<'a>(screen: Screen, app: &App, certificates: impl Iterator<It
     for (names, line) in lines {
         screen.say(&format!("everleaf: {}: {line}", names_of(&names)));
     }
-}
-
-/// The certificates that one and the same failure stands in the way of: a CA that is down is told of once.
-fn causes<'a>(troubles: impl Iterator<Item = (&'a CertificateStatus, &'a Failure)>) -> Vec<Cause<'a>> {
-    let mut causes: Vec<Cause<'a>> = Vec::new();
-    for (certificate, failure) in troubles {
-        let (name, hold) = (&certificate.name, certificate.hold.as_ref());
-        match causes.iter_mut().find(|cause| cause.failure == failure) {
-            Some(cause) => {
-                cause.names.push(name);
-                cause.hold = cause.hold.into_iter().chain(hold).min_by_key(|hold| hold.at);
-            }
-            None => causes.push(Cause { names: vec![name], failure, hold }),
-        }
-    }
-    causes
 }
 
 /// What was said lately, so that a daemon does not say it each minute.
@@ -143,17 +133,7 @@ pub(super) fn news(screen: Screen, once: &mut Once, fresh: &[CertificateStatus])
     };
     let troubles: Vec<_> = each(fresh.iter()).filter(|it| is_news(it)).collect();
     for cause in causes(troubles.into_iter()) {
-        cause.say(screen);
-    }
-}
-
-/// A few names, and how many more.
-fn names_of(names: &[&CertName]) -> String {
-    const SHOWN: usize = 3;
-    let shown = names.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
+        say(screen, &cause);
     }
 }
 
@@ -165,7 +145,7 @@ pub(super) fn troubles(screen: Screen, app: &App, came: &Came, certificates: &[C
     let looked = |name: &CertName| came.certificates.iter().any(|it| it.name == *name);
     let mine = certificates.iter().filter(|it| !busy(&it.name) && (it.exit != 0 || looked(&it.name)));
     for cause in causes(each(mine)) {
-        cause.say(screen);
+        say(screen, &cause);
     }
     let now = app.now();
     for (name, holder) in &came.locked {
@@ -179,14 +159,43 @@ pub(super) fn troubles(screen: Screen, app: &App, came: &Came, certificates: &[C
             screen.say(&who);
         }
     }
+    let mut refused: BTreeMap<&Printable, Vec<&CertName>> = BTreeMap::new();
     for (name, why) in &came.refused {
-        screen.say(&format!("everleaf: {name}: refused: {why}"));
+        let names = refused.entry(why).or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    for (why, names) in refused {
+        screen.say(&format!("everleaf: {}: refused: {why}", names_of(&names)));
     }
 }
 
-/// All in one line, for whoever watches.
+/// What is said when somebody ended it at the keyboard; the exit code.
+pub(super) fn interrupted(screen: Screen, watch: &Watch) -> u8 {
+    watch.done();
+    let counts = watch.counts().map(|counts| format!(" ({counts})")).unwrap_or_default();
+    screen.say(&format!(
+        "everleaf: interrupted{counts}; what is done is kept, and so is what was asked for: the next run goes on with it. To go \
+         on now: everleaf run. To see with what: everleaf plan"
+    ));
+    TEMPORARY
+}
+
+/// All in one line, for whoever watches; and where many were worked on, what to type next.
 pub(super) fn closing(screen: Screen, certificates: &[CertificateStatus]) {
     screen.chat(&headline(certificates, screen.talk_paint));
+    if certificates.len() > 1
+        && let Some(left) = report::left_to_do(certificates, screen.width, screen.talk_paint)
+    {
+        screen.chat(left.trim_end());
+    }
+}
+
+/// The same of many that somebody asked for at once, who may have only a log of it.
+pub(super) fn closing_of_many(screen: Screen, certificates: &[CertificateStatus]) {
+    let screen = Screen { volume: if screen.volume == 0 { 1 } else { screen.volume }, ..screen };
+    closing(screen, certificates);
 }
 
 #[cfg(test)]
@@ -201,14 +210,5 @@ mod tests {
             once.is_news(&number.to_string());
         }
         assert!(once.said.len() <= MOST_REMEMBERED);
-    }
-
-    #[test]
-    fn many_names_are_a_few_and_a_number() {
-        let names: Vec<CertName> = ["a", "b", "c", "d", "e"].map(|it| it.parse().expect("a name")).into();
-        let names: Vec<&CertName> = names.iter().collect();
-        assert_eq!(names_of(&names[..1]), "a");
-        assert_eq!(names_of(&names[..3]), "a, b, c");
-        assert_eq!(names_of(&names), "a, b, c and 2 more");
     }
 }

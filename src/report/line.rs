@@ -2,7 +2,7 @@
 
 use crate::core::event::{Alert, Event};
 use crate::core::{Effect, Work};
-use crate::types::CertName;
+use crate::types::{CertName, Failure};
 
 /// What the planner says of a request that asked for nothing but a look.
 pub const LOOKED: &str = "looked";
@@ -71,8 +71,16 @@ fn ordering(name: &CertName, event: &Event) -> Option<String> {
     Some(format!("{name}: {text}"))
 }
 
-fn failed(name: &CertName, event: &Event) -> Option<String> {
-    let (who, failure) = match event {
+/// What failed, in a line; what to do about it is said once, at the end.
+pub(super) fn failed(name: &CertName, event: &Event) -> Option<String> {
+    let (who, failure) = failure_of(event)?;
+    let who = who.map_or_else(|| name.to_string(), |who| format!("{name}: {who}"));
+    Some(format!("{who}: {failure}"))
+}
+
+/// The failure that an event tells of, and whose it is when not the certificate's own: a node's, a notifier's.
+pub(super) fn failure_of(event: &Event) -> Option<(Option<&str>, &Failure)> {
+    Some(match event {
         Event::StepFailed { failure, .. }
         | Event::OrderFailed { failure, .. }
         | Event::PreparationFailed { failure, .. }
@@ -80,13 +88,10 @@ fn failed(name: &CertName, event: &Event) -> Option<String> {
         | Event::PostFailed { failure } => (None, failure),
         Event::DeployFailed { node, failure, .. }
         | Event::ReloadFailed { node, failure, .. }
-        | Event::Lagging { node, failure, .. } => (Some(node.to_string()), failure),
-        Event::TellFailed { notifier, failure, .. } => (Some(notifier.to_string()), failure),
+        | Event::Lagging { node, failure, .. } => (Some(node.as_str()), failure),
+        Event::TellFailed { notifier, failure, .. } => (Some(notifier.as_str()), failure),
         _ => return None,
-    };
-    let who = who.map_or_else(|| name.to_string(), |who| format!("{name}: {who}"));
-    // What to do about it is said once, at the end.
-    Some(format!("{who}: {failure}"))
+    })
 }
 
 fn alert_word(alert: &Alert) -> String {
@@ -137,7 +142,7 @@ pub fn doing(work: &Work) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Class, Epoch, Failure, GenId, sha256};
+    use crate::types::{Class, Epoch, GenId, sha256};
 
     #[test]
     fn lines_name_the_certificate_the_node_and_the_generation() {

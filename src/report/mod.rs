@@ -4,8 +4,11 @@
 //! and whether colours are wanted come in as arguments. Everything a reader sees is made from a [`Snapshot`], which holds
 //! no secrets, so that `status`, `why` and `check` need no rights and no locks.
 
+mod causes;
 mod check;
+mod crowd;
 mod exit;
+mod left;
 mod line;
 mod metrics;
 mod page;
@@ -17,10 +20,12 @@ mod story;
 mod summary;
 mod table;
 
+pub use causes::{Cause, causes, names_of};
 pub use check::{Checked, Level, Threshold, check, unknown};
 pub use exit::{
     CHANGED, CONFIG, DATA, INTERNAL, OK, OPERATOR, PERMISSION, TEMPORARY, USAGE, highest, of_failure as exit_of_failure,
 };
+pub use left::left_to_do;
 pub use line::{LOOKED, doing, happened};
 pub use metrics::metrics;
 pub use page::{Page, Paint, ago, clock, columns, cut, in_time};

@@ -1,9 +1,11 @@
 //! Progress for people who watch: one line an event, and on a terminal a line below that says what is under way.
 
+use super::crowd::Crowd;
 use super::line::{doing, happened};
 use crate::core::{Event, Work};
 use crate::types::CertName;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Progress {
     bar: Option<ProgressBar>,
     lines: bool,
+    /// Many at once are counted, and not told of one by one.
+    crowd: Option<(RefCell<Crowd>, usize)>,
 }
 
 impl Progress {
@@ -26,24 +30,39 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(TICK);
-        Self { bar: Some(bar), lines: true }
+        Self { bar: Some(bar), lines: true, crowd: None }
+    }
+
+    /// For many certificates: a line for each that is issued or live and for each cause of trouble, and on a terminal a block of a
+    /// few lines below, `width` columns wide. `all` is how many were asked for, where that is known.
+    #[must_use]
+    pub fn many(all: Option<usize>, terminal: bool, width: usize) -> Self {
+        let bar = terminal.then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Self { bar, lines: true, crowd: Some((RefCell::new(Crowd::new(all)), width.saturating_sub(2))) }
     }
 
     /// Event lines only: verbose, and no terminal.
     #[must_use]
     pub const fn lines() -> Self {
-        Self { bar: None, lines: true }
+        Self { bar: None, lines: true, crowd: None }
     }
 
     /// Nothing: cron.
     #[must_use]
     pub const fn quiet() -> Self {
-        Self { bar: None, lines: false }
+        Self { bar: None, lines: false, crowd: None }
     }
 
     /// Work begins.
     pub fn began(&self, work: &Work) {
-        if let (Some(bar), Some(text)) = (&self.bar, doing(work)) {
+        if let (Some(bar), None, Some(text)) = (&self.bar, &self.crowd, doing(work)) {
             bar.set_message(text);
         }
     }
@@ -53,12 +72,28 @@ impl Progress {
         if !self.lines {
             return;
         }
-        let Some(text) = happened(name, event) else { return };
+        let text = match &self.crowd {
+            None => happened(name, event),
+            Some((crowd, width)) => {
+                let text = crowd.borrow_mut().happened(name, event);
+                if let Some(bar) = &self.bar {
+                    bar.set_message(crowd.borrow().block(bar.elapsed(), *width));
+                }
+                text
+            }
+        };
+        let Some(text) = text else { return };
         match &self.bar {
             Some(bar) => bar.println(text),
             // Nobody reads any more: what happens still happens.
             None => drop(writeln!(std::io::stderr().lock(), "{text}")),
         }
+    }
+
+    /// How many stand how, where many are counted.
+    #[must_use]
+    pub fn counts(&self) -> Option<String> {
+        self.crowd.as_ref().map(|(crowd, _)| crowd.borrow().counts())
     }
 
     /// Takes the moving line away.

@@ -26,6 +26,12 @@ impl Watch {
         self.progress.done();
     }
 
+    /// How many certificates stand how, where many are counted.
+    #[must_use]
+    pub fn counts(&self) -> Option<String> {
+        self.progress.counts()
+    }
+
     /// Why a request was refused, if it was.
     pub(super) fn refusal(&self, id: &RequestId) -> Option<Printable> {
         self.closed.borrow().get(id).cloned()

@@ -8,6 +8,7 @@ mod rig;
 mod around;
 mod far;
 mod fleet;
+mod incident;
 mod issuing;
 mod judging;
 mod proving;
