@@ -120,16 +120,15 @@ impl Receiver {
     fn deploy(&self, name: &CertName, generation: GenId, epoch: Epoch, parcel: &Parcel) -> Result<Received, Failure> {
         self.allowed(name)?;
         let anchors = self.anchors()?;
-        let mut notes = judge::judge(name, generation, parcel, &anchors, self.clock.now())?;
+        judge::judge(name, generation, parcel, &anchors, self.clock.now())?;
         let Parcel { cert, chain, privkey } = parcel;
         let files = Files { generation, cert, chain, privkey };
         let target = publish::Target { live: &self.terms.live, name, access: &self.terms.access };
         let done = publish::publish(&target, &files, epoch)?;
-        notes.extend(done.notes);
         let found = publish::inspect(&target, &files)?;
         let published = Some(self.shown(name, found));
         let outcome = if done.changed { Outcome::Published } else { Outcome::Unchanged };
-        Ok(Received { published, notes, ..Received::new(outcome) })
+        Ok(Received { published, notes: done.notes, ..Received::new(outcome) })
     }
 
     fn anchors(&self) -> Result<Rc<Anchors>, Failure> {

@@ -4,14 +4,12 @@ use crate::config::spec::Usage;
 use crate::deploy::bundle::Parcel;
 use crate::pki::gate::{self, Expected, Origin};
 use crate::pki::{self, Anchors, Certificate};
-use crate::types::{CertName, Class, Failure, GenId, Printable, Timestamp};
+use crate::types::{CertName, Class, Failure, GenId, Timestamp};
 
 /// The same on both sides: where it came from is the sender's to know.
 const SENDER: Origin<'_> = Origin { directory: "", rehearsal: false };
-/// What the gate says of trust, which is no news to who named no roots.
-const UNCHECKED: &str = "trust_unchecked";
 
-/// Succeeds with notes when the pair parses, belongs together, is in date and leads to `anchors` without a gap.
+/// Succeeds when the pair parses, belongs together, is in date and leads to `anchors` without a gap.
 ///
 /// # Errors
 /// Code `receive:refused`, class `Operator`, with everything that is wrong among its details.
@@ -21,7 +19,7 @@ pub(super) fn judge(
     parcel: &Parcel,
     anchors: &Anchors,
     now: Timestamp,
-) -> Result<Vec<Printable>, Failure> {
+) -> Result<(), Failure> {
     let place = format!("certificate {name}");
     let refused = |why: &str| {
         let message = format!("the node refuses it: {why}; what was published there stays");
@@ -59,9 +57,8 @@ pub(super) fn judge(
             now,
         },
     );
-    let Some(first) = judgement.violations.first() else {
-        return Ok(judgement.notes.into_iter().filter(|note| !note.as_str().starts_with(UNCHECKED)).collect());
-    };
+    // What its gate notes beside that, the sender has told its people already.
+    let Some(first) = judgement.violations.first() else { return Ok(()) };
     let dated = ["expired", "expired_intermediate", "not_yet_valid"];
     let clock = if dated.contains(&first.code) { format!(" (its clock says {now})") } else { String::new() };
     let failure = refused(&format!("{}{clock}", first.message));

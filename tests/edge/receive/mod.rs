@@ -145,8 +145,9 @@ impl<'a> Refusals<'a> {
 
     fn refused(&mut self, what: &str, code: &str, arguments: &[&str], stdin: &[u8]) {
         let ran = self.place.receive(arguments, stdin);
+        assert!(ran.exit != 0, "the node took {what}: {ran:?}");
         let failure = failure(&ran);
-        assert!(ran.exit != 0 && failure.code == code, "{what}: {ran:?}");
+        assert_eq!(failure.code, code, "{what}: {ran:?}");
         assert!(self.place.lies() == self.lies, "{what}: what was published stays");
         self.told.extend([what, ": ", &words(&failure), "\n"]);
     }
