@@ -9,6 +9,7 @@ use crate::config::spec::{Endpoint, Expect, Handshakes};
 use crate::ports::{Observation, Shown};
 use crate::types::{Class, Digest, Failure, Fingerprint, GenId, NodeName, Seq, Timestamp};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Between two looks at an endpoint that does not yet serve what it should.
@@ -212,12 +213,29 @@ impl<'a> Watch<'a> {
             Some(node) => format!("node {node}, {}", self.endpoint),
             None => self.endpoint.to_string(),
         };
+        let of_some = || found.first().and_then(|(address, _)| self.among(*address, found.len(), seen));
+        let message = of_some().map_or_else(|| message.clone(), |some| format!("{some} {message}"));
         let mut failure = Failure::new(Class::Retry, code, place, message).advise(advice);
         for (address, (_, message)) in found {
             let address = address.map_or_else(|| "no address".to_owned(), |address| address.to_string());
             failure = failure.detail(format!("{address}: {message}"));
         }
         failure
+    }
+
+    /// The first address with something wrong, where the endpoint's own name does not say which, and how many more there are.
+    fn among(&self, address: Option<SocketAddr>, wrong: usize, seen: &EndpointSeen) -> Option<String> {
+        let address = address.map(|it| it.to_string()).filter(|it| !self.endpoint.to_string().starts_with(it))?;
+        Some(match (wrong, seen.observations.len()) {
+            (1, 1) => address,
+            (wrong, all) => format!("{address} ({wrong} of {all} addresses are not as they should be)"),
+        })
+    }
+
+    /// What should be served, where that is known.
+    fn instead(&self) -> String {
+        let wanted = self.generations.get(&self.generation);
+        wanted.map_or_else(String::new, |held| format!(", instead of {}", held.about.serial))
     }
 
     /// The stable label of what is wrong, and what to say about it.
@@ -232,7 +250,7 @@ impl<'a> Watch<'a> {
                 } else if self.is_foreign(shown) {
                     label("served_foreign", format!("{serves}, which is none of this certificate's generations"))
                 } else {
-                    label("served_older_than_disk", serves)
+                    label("served_older_than_disk", format!("{serves}{}", self.instead()))
                 }
             }
             Shown::BrokenChain { message } => {

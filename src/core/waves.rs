@@ -47,30 +47,12 @@ pub(super) fn whose<'t, 'a>(
     chosen
 }
 
-/// What to tell people while a roll-out is stopped.
+/// What to tell people while a roll-out is stopped, or waits for canaries that failed.
 pub(super) fn stopped(view: &View<'_>) -> Option<Failure> {
-    let most = view.certificate.rollout.max_failures?;
     let want = view.ledger().want.as_ref()?;
     let (turns, _) = turns(view, want);
     let course = Course::new(view, want, &turns);
-    let waits: Vec<NodeName> =
-        course.places.iter().filter(|place| course.bar(view, place) == Some(Bar::Stop)).map(Place::name).collect();
-    if waits.is_empty() {
-        return None;
-    }
-    let (name, failed) = (&view.certificate.name, few(&course.failed));
-    let message = format!(
-        "{} of its nodes failed, and max_failures is {most}, so {} of {} nodes have not begun: {}",
-        course.failed.len(),
-        waits.len(),
-        turns.len(),
-        few(&waits)
-    );
-    let advice = format!(
-        "mend {failed} (`everleaf why {name}` says what is wrong there) and it goes on by itself; `everleaf deploy {name}` tries all \
-         again, `everleaf deploy {name} --to NODE` that one whatever failed, and `everleaf rollback {name}` takes it back"
-    );
-    Some(Failure::new(Class::Operator, "rollout:stopped", format!("roll-out to {failed}"), message).advise(advice))
+    course.stop(view).or_else(|| course.failed_canaries(view))
 }
 
 /// What keeps a node waiting.
@@ -167,6 +149,39 @@ impl<'t, 'a> Course<'t, 'a> {
 
     fn has_stopped(&self) -> bool {
         self.rollout.max_failures.is_some_and(|most| self.failed.len() > most)
+    }
+
+    /// The nodes that something keeps waiting.
+    fn kept(&self, view: &View<'a>, by: Bar) -> Vec<NodeName> {
+        self.places.iter().filter(|place| self.bar(view, place) == Some(by)).map(Place::name).collect()
+    }
+
+    fn stop(&self, view: &View<'a>) -> Option<Failure> {
+        let most = self.rollout.max_failures?;
+        let waits = self.kept(view, Bar::Stop);
+        let many = self.failed.len();
+        let why = format!("{many} of its nodes failed, and max_failures is {most}");
+        (!waits.is_empty()).then(|| self.halt(view, "rollout:stopped", &self.failed, &why, &waits))
+    }
+
+    /// A canary that went back says so itself.
+    fn failed_canaries(&self, view: &View<'a>) -> Option<Failure> {
+        let failed = |place: &&Place<'t, 'a>| place.canary && place.came == Came::ToGrief && !place.apart;
+        let failed: Vec<NodeName> = self.places.iter().filter(failed).map(Place::name).collect();
+        let waits = self.kept(view, Bar::Canary);
+        let why = format!("{} failed, and canaries go first", few(&failed));
+        (!failed.is_empty() && !waits.is_empty()).then(|| self.halt(view, "rollout:canary", &failed, &why, &waits))
+    }
+
+    fn halt(&self, view: &View<'a>, code: &str, failed: &[NodeName], why: &str, waits: &[NodeName]) -> Failure {
+        let (name, failed) = (&view.certificate.name, few(failed));
+        let message =
+            format!("{why}, so {} of {} nodes have not begun: {}", waits.len(), self.places.len(), few(waits));
+        let advice = format!(
+            "mend {failed} (`everleaf why {name}` says what is wrong there) and it goes on by itself; `everleaf deploy {name}` tries all \
+             again, `everleaf deploy {name} --to NODE` that one whatever failed, and `everleaf rollback {name}` takes it back"
+        );
+        Failure::new(Class::Operator, code, format!("roll-out to {failed}"), message).advise(advice)
     }
 
     fn pauses(&self) -> bool {

@@ -28,9 +28,12 @@ const CARRY: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_secs(60);
 /// What a node may answer, in bytes: one line of JSON, or what a command prints.
 const MOST: usize = 64 * 1024;
-/// What the node's part ends with: refused, something damaged lies there, try later.
+/// For reaching the node and coming back, and for ending there what does not end by itself: beside what its own command may take.
+const BESIDE: Duration = Duration::from_secs(25);
+/// What the node's part ends with: refused, something damaged lies there, its command did not end in time, try later.
 const REFUSED: i32 = 43;
 const DAMAGED: i32 = 44;
+const ENDLESS: i32 = 46;
 const LATER: i32 = 75;
 
 /// What the node is asked to do.
@@ -43,6 +46,8 @@ struct Wish<'a> {
     /// Of the certificates it is about, with a space between them.
     names: String,
     command: String,
+    /// What that may take there, before it is ended there.
+    patience: Option<Duration>,
     stdin: Secret,
     limit: Duration,
 }
@@ -138,6 +143,7 @@ impl Wish<'_> {
             Some(self.command.clone()),
             mode(|access| access.cert_mode),
             mode(|access| access.dir_mode),
+            self.patience.map(|patience| patience.as_millis().div_ceil(1000).to_string()),
         ];
         let before = if sudo { &["sudo", "-n", "sh", "-c"][..] } else { &["sh", "-c"] };
         let before = before.iter().copied().chain([script(), "everleaf"]).map(str::to_owned);
@@ -167,13 +173,14 @@ fn wish<'a>(
         access: Some(&certificate.access),
         names: certificate.name.to_string(),
         command: String::new(),
+        patience: None,
         stdin: digests(generation),
         limit: LOOK,
     }
 }
 
-/// A command of the node's own.
-fn command<'a>(event: &'static str, node: &'a Node, command: String, limit: Duration) -> Wish<'a> {
+/// A command of the node's own, and how long it may take there.
+fn command<'a>(event: &'static str, node: &'a Node, command: String, patience: Duration) -> Wish<'a> {
     Wish {
         event,
         dir: &node.live,
@@ -182,8 +189,9 @@ fn command<'a>(event: &'static str, node: &'a Node, command: String, limit: Dura
         access: None,
         names: String::new(),
         command,
+        patience: Some(patience),
         stdin: Secret::default(),
-        limit,
+        limit: patience + BESIDE,
     }
 }
 
@@ -233,11 +241,12 @@ fn failed(said: &Said, event: &'static str, epoch: Epoch, place: &str) -> Failur
         REFUSED => refused(place, epoch),
         DAMAGED => Failure::new(Class::Retry, "reload:pair", place, last).advise("it is published there anew"),
         LATER => Failure::new(Class::Retry, "ssh:busy", place, last),
+        ENDLESS => Failure::new(Class::Retry, "hook:timeout", place, format!("{last}{}", after(before)))
+            .advise("let it end sooner, or raise its `timeout:`"),
         _ if last.contains("a password is required") => forbidden(place, last, "/bin/sh"),
         // The command's own last line mostly says why.
         _ if last.contains(" ended with exit status ") => {
-            let why = if before.is_empty() { String::new() } else { format!(": {before}") };
-            Failure::new(Class::Retry, "ssh:exit", place, format!("{last}{why}"))
+            Failure::new(Class::Retry, "ssh:exit", place, format!("{last}{}", after(before)))
                 .advise("read the lines it printed; `everleaf why NAME` shows when it is tried again")
         }
         code => Failure::new(Class::Retry, "ssh:exit", place, format!("{event} failed there (exit {code}): {last}"))
@@ -255,6 +264,11 @@ fn receives(place: &str) -> Failure {
         "everleaf itself answers there (everleaf receive), and takes no script",
     )
     .advise("write `receive: true` into the node's entry")
+}
+
+/// A command's own last line, behind what became of it.
+fn after(line: &str) -> String {
+    if line.is_empty() { String::new() } else { format!(": {line}") }
 }
 
 /// sudo asks for what nobody can type, where it should allow a command.

@@ -1,7 +1,7 @@
-//! Real servers: nginx and HAProxy on this machine, and an nginx on a "far" machine behind a real sshd.
+//! Real servers on this machine: nginx and HAProxy.
 
 use crate::rig::scene::{Scene, left_behind, plain_serial};
-use crate::rig::{HaProxy, Nginx, Sshd, free_port, hosts, openssl_serial};
+use crate::rig::{HaProxy, Nginx, free_port, hosts, openssl_serial};
 use std::net::SocketAddr;
 
 /// nginx (`one`) and HAProxy (`two`), both on this machine.
@@ -50,57 +50,6 @@ impl Fleet {
     /// As it should be.
     pub(crate) fn good(&self) -> String {
         self.yaml(&format!("signal: HUP, pid_file: {}", self.nginx.pid_file().display()))
-    }
-
-    /// What openssl sees at both.
-    pub(crate) fn serials(&self) -> [Option<String>; 2] {
-        self.at.map(|at| openssl_serial(at, "shop.example.com").map(|serial| plain_serial(&serial)))
-    }
-}
-
-/// nginx on this machine (`near`), and nginx on a machine that only ssh reaches (`far`).
-pub(crate) struct FarFleet {
-    pub(crate) scene: Scene,
-    near: Nginx,
-    far: Nginx,
-    pub(crate) sshd: Sshd,
-    pub(crate) at: [SocketAddr; 2],
-}
-
-impl FarFleet {
-    pub(crate) fn new() -> Self {
-        let scene = Scene::with_listener();
-        let at = [0, 1].map(|host| SocketAddr::from((hosts()[host], free_port())));
-        let server = |node: &str, at: SocketAddr| {
-            let live = scene.path(&format!("edges/{node}/shop"));
-            left_behind(&live);
-            Nginx::start(&Nginx::tls(at, &live.join("fullchain.pem"), &live.join("privkey.pem")), at)
-        };
-        let (near, far) = (server("near", at[0]), server("far", at[1]));
-        Self { scene, near, far, sshd: Sshd::start(), at }
-    }
-
-    pub(crate) fn yaml(&self) -> String {
-        let edges = self.scene.path("edges");
-        let edges = edges.display();
-        let [near, far] = self.at;
-        let nodes = format!(
-            "nodes:\n  near: {{ type: local, live: {edges}/near, check: {:?}, reload: {{ signal: HUP, pid_file: {} }} }}\n  \
-             far: {{ type: ssh, host: edge, ssh_config: {}, live: {edges}/far, check: {:?}, \
-             reload: {{ signal: HUP, pid_file: {} }} }}\n",
-            self.near.check_command(),
-            self.near.pid_file().display(),
-            self.sshd.client_config().display(),
-            self.far.check_command(),
-            self.far.pid_file().display(),
-        );
-        let certificates = format!(
-            "certificates:\n  - name: shop\n    names: [shop.example.com]\n    issuer: pebble\n    {}\n    nodes: [near, far]\n    \
-             endpoints: [{{ address: \"{near}\", node: near }}, {{ address: \"{far}\", node: far }}]\n    \
-             confirm: {{ handshakes: 4, over: 1s, drain: 4s }}\n",
-            self.scene.solver()
-        );
-        format!("{}{nodes}{certificates}", self.scene.preamble())
     }
 
     /// What openssl sees at both.

@@ -1,6 +1,6 @@
 //! `--dry-run` is honest: what it tried, what it did not, and nothing changed.
 
-use crate::fleet::FarFleet;
+use crate::far::FarFleet;
 use crate::rig::scene::Scene;
 use crate::rig::{Pebble, PebbleOptions, Validation};
 use std::collections::BTreeMap;
@@ -93,9 +93,9 @@ fn a_rehearsal_asks_far_nodes_whether_they_can_be_reached() {
     fleet.scene.run(&yaml).exits(0);
     let served = fleet.serials();
     fleet.scene.everleaf(&["renew", "shop", "--dry-run"]).exits(0);
-    fleet.sshd.stop();
+    fleet.nodes[1].sshd.stop();
     let ran = fleet.scene.everleaf(&["renew", "shop", "--dry-run"]).exits(1);
-    assert!(ran.out.contains("far") && ran.err.contains("far"), "the node is named: {ran:#?}");
+    assert!(ran.out.contains("edge2") && ran.err.contains("edge2"), "the node is named: {ran:#?}");
     assert_eq!(fleet.serials(), served);
     assert_eq!(fleet.scene.pebble.orders(), 1);
 }

@@ -2,9 +2,12 @@
 
 use super::process::{Daemon, free_port, host, require, run, scratch};
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Where a login without a terminal finds programs.
+const PROGRAMS: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 
 /// A running sshd that lets the test's own key in, as the test's own user.
 pub(crate) struct Sshd {
@@ -18,23 +21,28 @@ pub(crate) struct Sshd {
 impl Sshd {
     /// Starts it at a free port, as the host `edge`.
     pub(crate) fn start() -> Self {
-        Self::named("edge", "/usr/bin:/bin:/usr/sbin:/sbin")
+        Self::named("edge", host(), PROGRAMS)
     }
 
     /// A machine of that name on which a login without a terminal finds `everleaf` in the directory `programs`.
     pub(crate) fn with_programs(alias: &'static str, programs: &Path) -> Self {
-        Self::named(alias, &format!("{}:/usr/bin:/bin", programs.display()))
+        Self::named(alias, host(), &format!("{}:/usr/bin:/bin", programs.display()))
     }
 
     /// A machine on which a login without a terminal finds what is in the directory `programs`, and nothing else.
     pub(crate) fn with_only(programs: &Path) -> Self {
-        Self::named("edge", &programs.display().to_string())
+        Self::named("edge", host(), &programs.display().to_string())
     }
 
-    /// Starts it at a free port, as the host `alias`, where a login without a terminal has this `PATH`.
-    fn named(alias: &'static str, path: &str) -> Self {
+    /// A machine of that name with an address of its own.
+    pub(crate) fn at(alias: &'static str, ip: Ipv4Addr) -> Self {
+        Self::named(alias, ip, PROGRAMS)
+    }
+
+    /// Starts it at a free port of `ip`, as the host `alias`, where a login without a terminal has this `PATH`.
+    fn named(alias: &'static str, ip: Ipv4Addr, path: &str) -> Self {
         let dir = scratch("sshd");
-        let address = SocketAddr::from((host(), free_port()));
+        let address = SocketAddr::from((ip, free_port()));
         for key in ["host_key", "user_key"] {
             let mut keygen = Command::new(require("ssh-keygen"));
             run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join(key)), None);
@@ -76,6 +84,11 @@ impl Sshd {
     /// What it has printed.
     pub(crate) fn log(&self) -> String {
         self.daemon.log()
+    }
+
+    /// Ends all connections it has.
+    pub(crate) fn hang_up(&self) {
+        end_sessions(self.daemon.pid());
     }
 
     /// Ends it with all connections it has: a client may keep one open for its next command.

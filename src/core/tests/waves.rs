@@ -130,6 +130,26 @@ fn what_is_about_to_end_waits_for_no_pause() {
 }
 
 #[test]
+fn who_waits_for_a_canary_that_failed_is_told() {
+    let mut story = second_of(4, |rollout| rollout.canaries = vec![node(2)]);
+    let told = |story: &Story| {
+        let standing = outcome::standing(&story.spec, &name(), &story.facts, &story.shared, &story.plan(), story.now);
+        standing.troubles.into_iter().find(|trouble| trouble.code == "rollout:canary")
+    };
+    assert_eq!((begins(&story), told(&story)), (nodes(&[2]), None));
+    fails(&mut story, 2);
+    let trouble = told(&story).expect("people are told");
+    assert_eq!(
+        trouble.message.as_str(),
+        "edge2 failed, and canaries go first, so 3 of 4 nodes have not begun: edge1, edge3 and edge4"
+    );
+    assert_eq!(begins(&story), []);
+    story.later(2 * MINUTE);
+    comes_through(&mut story, &[2]);
+    assert_eq!((begins(&story), told(&story)), (nodes(&[1, 3, 4]), None), "it goes on by itself");
+}
+
+#[test]
 fn more_failures_than_may_be_stop_the_roll_out() {
     let mut story = second_of(6, |rollout| (rollout.parallel, rollout.max_failures) = (2, Some(1)));
     fails(&mut story, 1);
