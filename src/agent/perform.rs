@@ -520,15 +520,12 @@ fn proof(certificate: &Certificate, authorization: &Authorization) -> Result<Pro
     let identifier = &authorization.identifier;
     let refuse = |why: String| {
         Err(Failure::new(Class::Operator, "acme:noChallenge", identifier.to_string(), why)
-            .advise("Set a `solver` that the CA offers for this name, http-01 or dns-01, or choose another issuer."))
+            .advise("Set a `solver` that the CA offers for this name (http-01, tls-alpn-01 or dns-01), or choose another issuer."))
     };
     let Some(solver) = certificate.solvers.get(identifier) else {
         return refuse("the CA wants proof for a name that has no solver".into());
     };
-    let kind = match solver {
-        crate::config::spec::Solver::Http01(_) => "http-01",
-        crate::config::spec::Solver::Dns01(_) => "dns-01",
-    };
+    let kind = solver.kind();
     let Some(challenge) = authorization.challenges.iter().find(|challenge| challenge.kind == kind) else {
         let offered: Vec<&str> = authorization.challenges.iter().map(|challenge| challenge.kind.as_str()).collect();
         let offered = if offered.is_empty() { "no challenge at all".to_owned() } else { offered.join(", ") };

@@ -14,6 +14,7 @@ use std::time::Duration;
 const MAX_PATH: usize = 4096;
 /// Where CAs ask under http-01 (RFC 8555 §8.3).
 pub(super) const HTTP_PORT: u16 = 80;
+pub(super) const TLS_PORT: u16 = 443;
 /// A day.
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// A year: no wait of everleaf's is meant to be longer.

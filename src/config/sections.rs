@@ -4,7 +4,7 @@ use super::certificates::{Certificates, Declared};
 use super::fleet::{Fleet, Written};
 use super::nodes;
 use super::problem::Problem;
-use super::read::{Fields, HTTP_PORT, Reader, unknown_key};
+use super::read::{Fields, HTTP_PORT, Reader, TLS_PORT, unknown_key};
 use super::spec::{Limits, Paths, Spec};
 use super::yaml::Node;
 use crate::types::{InvalidName, NodeName};
@@ -21,11 +21,12 @@ const VERSION: &str = "1";
 const DNS_PORT: u16 = 53;
 /// Sections that hold named entries, merged over all files.
 const NAMED: [&str; 4] = ["issuers", "nodes", "groups", "notifiers"];
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "version",
     "paths",
     "resolvers",
     "http_port",
+    "tls_port",
     "every",
     "issuers",
     "nodes",
@@ -96,6 +97,7 @@ pub(super) fn read(reader: &Reader<'_>, roots: &[Option<Node>]) -> Option<Spec> 
     Some(Spec {
         resolvers: sections.one("resolvers").map(|node| reader.resolvers(node)).unwrap_or_default(),
         http_port: sections.one("http_port").and_then(|node| reader.port(node)).unwrap_or(HTTP_PORT),
+        tls_port: sections.one("tls_port").and_then(|node| reader.port(node)).unwrap_or(TLS_PORT),
         every: sections.one("every").and_then(|node| reader.span(node, SECOND..=HOUR * 24 * 7)),
         ping: sections.one("ping").and_then(|node| reader.ping(node)),
         metrics: sections.one("metrics").and_then(|node| reader.path(node)),

@@ -5,6 +5,7 @@ use super::spec::{Dns01, Http01, Solver};
 use super::yaml::{Node, Value};
 use crate::types::Identifier;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::problem::At;
@@ -12,8 +13,8 @@ use super::problem::At;
 /// How long authoritative servers may take, unless told otherwise.
 const DEFAULT_PROPAGATION: Duration = Duration::from_secs(120);
 const PROPAGATIONS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
-const FORMS: &str =
-    "write http-01: { listen: \"0.0.0.0:80\" }, http-01: { webroot: DIR } or dns-01: { hook: [PROGRAM, …] }";
+const FORMS: &str = "write http-01: { listen: \"0.0.0.0:80\" }, http-01: { webroot: DIR }, tls-alpn-01: { listen: \"0.0.0.0:443\" } or \
+                     dns-01: { hook: [PROGRAM, …] }";
 
 /// A name and where it is written.
 pub(super) type Placed = (Identifier, At);
@@ -21,6 +22,7 @@ pub(super) type Placed = (Identifier, At);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Http01,
+    TlsAlpn01,
     Dns01,
 }
 
@@ -28,8 +30,8 @@ impl Kind {
     /// Why this cannot prove a name, and what can.
     fn refusal(self, name: &Identifier) -> Option<(&'static str, String)> {
         match self {
-            Self::Http01 if name.is_wildcard() => Some((
-                "a wildcard cannot be proved by http-01, only through DNS",
+            Self::Http01 | Self::TlsAlpn01 if name.is_wildcard() => Some((
+                "a wildcard can only be proved through DNS",
                 format!("give it a solver of its own: `- {{ names: [\"{name}\"], dns-01: {{ hook: [PROGRAM, …] }} }}`"),
             )),
             Self::Dns01 if matches!(name, Identifier::Ip(_)) => Some((
@@ -114,21 +116,24 @@ impl Reader<'_> {
             let items = self.one_or_more(node, "a name");
             items.iter().filter_map(|item| Some((self.identifier(item)?, item.at))).collect()
         });
-        let (http, dns) = (fields.take("http-01"), fields.take("dns-01"));
+        let ways = [
+            fields.take("http-01").map(|node| (Kind::Http01, self.http01(node).map(Solver::Http01))),
+            fields.take("tls-alpn-01").map(|node| (Kind::TlsAlpn01, self.tls_alpn01(node))),
+            fields.take("dns-01").map(|node| (Kind::Dns01, self.dns01(node, hook_time).map(Solver::Dns01))),
+        ];
         let (at, known) = (fields.at, fields.all_known());
         fields.close(self);
-        let http = http.map(|node| (Kind::Http01, self.http01(node).map(Solver::Http01)));
-        let dns = dns.map(|node| (Kind::Dns01, self.dns01(node, hook_time).map(Solver::Dns01)));
-        match (http, dns) {
-            (Some((kind, solver)), None) | (None, Some((kind, solver))) => Some(Rule { kind, solver, names }),
-            (None, None) if !known => None,
-            (None, None) => {
+        let mut ways = ways.into_iter().flatten();
+        match (ways.next(), ways.next()) {
+            (Some((kind, solver)), None) => Some(Rule { kind, solver, names }),
+            (None, _) if !known => None,
+            (None, _) => {
                 self.error(at, "this solver proves nothing", FORMS);
                 None
             }
             (Some(_), Some(_)) => {
-                let help = "write a list with one entry for http-01 and one for dns-01, each with its `names`";
-                self.error(at, "this solver is two at once", help);
+                let help = "write a list with one entry for each way, each with its `names`";
+                self.error(at, "this solver is several at once", help);
                 None
             }
         }
@@ -140,7 +145,7 @@ impl Reader<'_> {
         let (at, known) = (fields.at, fields.all_known());
         fields.close(self);
         let forms = [
-            listen.map(|node| self.listen(node)),
+            listen.map(|node| self.listen(node).map(Http01::Listen)),
             webroot.map(|node| self.path(node).map(Http01::Webroot)),
             stateless.map(|node| self.stateless(node)),
         ];
@@ -156,10 +161,18 @@ impl Reader<'_> {
         }
     }
 
-    fn listen(&self, node: &Node) -> Option<Http01> {
+    fn tls_alpn01(&self, node: &Node) -> Option<Solver> {
+        let mut fields = Fields::open(self, node, "where to answer, a mapping with listen,")?;
+        let help = "write listen: \"0.0.0.0:443\", or the address that a server at port 443 passes acme-tls/1 on to";
+        let listen = fields.required("listen", help).and_then(|node| self.listen(node));
+        fields.close(self);
+        Some(Solver::TlsAlpn01 { listen: listen? })
+    }
+
+    fn listen(&self, node: &Node) -> Option<Vec<SocketAddr>> {
         let items = self.one_or_more(node, "an address");
         let addresses: Vec<_> = items.iter().filter_map(|item| self.address(item, None)).collect();
-        (!items.is_empty() && addresses.len() == items.len()).then_some(Http01::Listen(addresses))
+        (!items.is_empty() && addresses.len() == items.len()).then_some(addresses)
     }
 
     fn stateless(&self, node: &Node) -> Option<Http01> {

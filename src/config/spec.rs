@@ -23,6 +23,8 @@ pub struct Spec {
     pub resolvers: Vec<SocketAddr>,
     /// Where the CAs look for http-01: port 80 (RFC 8555 §8.3), unless a CA for tests says otherwise.
     pub http_port: u16,
+    /// Where the CAs look for tls-alpn-01: port 443 (RFC 8737 §3), likewise.
+    pub tls_port: u16,
     /// How often `run` is called; `None` lets everleaf learn it from its own starts.
     pub every: Option<Duration>,
     /// The ACME directories, each with one account.
@@ -297,8 +299,25 @@ pub enum Usage {
 pub enum Solver {
     /// http-01 (RFC 8555 §8.3).
     Http01(Http01),
+    /// tls-alpn-01 (RFC 8737), by a listener of everleaf's own while challenges are up.
+    TlsAlpn01 {
+        /// Where it listens: port 443, or wherever that is passed on to by ALPN.
+        listen: Vec<SocketAddr>,
+    },
     /// dns-01 (RFC 8555 §8.4).
     Dns01(Dns01),
+}
+
+impl Solver {
+    /// The challenge it answers, as CAs call it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Http01(_) => "http-01",
+            Self::TlsAlpn01 { .. } => "tls-alpn-01",
+            Self::Dns01(_) => "dns-01",
+        }
+    }
 }
 
 /// Who answers `GET /.well-known/acme-challenge/TOKEN`.

@@ -136,6 +136,7 @@ pub(super) fn spec() -> Spec {
         paths: Paths { state: "/s".into(), live: "/l".into(), run: "/r".into() },
         resolvers: Vec::new(),
         http_port: 80,
+        tls_port: 443,
         every: None,
         issuers: [(issuer.name.clone(), issuer)].into(),
         nodes: [(node(1), edge(1)), (node(2), edge(2))].into(),

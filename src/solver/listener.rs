@@ -1,16 +1,14 @@
-//! The built-in http-01 listener: bound only while challenges are up, shared by every certificate at its address.
+//! The built-in listeners: bound only while challenges are up, shared by every certificate at their addresses.
 
 use super::holder::{self, Holder};
-use super::request::{Asked, EXCHANGE, asked, read_head, reply};
-use crate::ports::Proof;
-use crate::types::{CertName, Class, Failure};
+use super::request::EXCHANGE;
+use crate::types::{Class, Failure};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -24,52 +22,56 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often to try again meanwhile.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// The listeners of this process, by address.
-#[derive(Default)]
-pub(super) struct Listeners {
-    sites: RefCell<BTreeMap<SocketAddr, Site>>,
+/// What is answered at an address, and how.
+pub(super) trait Desk: Default + Send + 'static {
+    /// The challenge, as CAs call it.
+    const KIND: &'static str;
+    /// What to do where the address is another server's.
+    const SHARE: &'static str;
+    /// Whether nothing is up.
+    fn is_empty(&self) -> bool;
+    /// Serves one connection, and says for the log what came of it.
+    fn serve(desk: Arc<Mutex<Self>>, stream: TcpStream) -> impl Future<Output = io::Result<String>> + Send;
+}
+
+/// The listeners of this process for one kind of challenge, by address.
+pub(super) struct Listeners<D> {
+    sites: RefCell<BTreeMap<SocketAddr, Site<D>>>,
 }
 
 /// One bound address; closed when dropped.
-struct Site {
-    answers: Arc<Mutex<Answers>>,
+struct Site<D> {
+    desk: Arc<Mutex<D>>,
     /// `None`: the address is covered by the listener at `[::]` with the same port.
     task: Option<AbortHandle>,
 }
 
-/// Token → answer and the certificates that need it: a CA may give two orders the same pending authorization.
-type Answers = BTreeMap<String, (String, BTreeSet<CertName>)>;
+impl<D> Default for Listeners<D> {
+    fn default() -> Self {
+        Self { sites: RefCell::default() }
+    }
+}
 
-impl Listeners {
-    /// Answers `proof`'s token at all `addresses`, bound if they are not yet.
-    pub(super) async fn put_up(&self, name: &CertName, proof: &Proof, addresses: &[SocketAddr]) -> Result<(), Failure> {
+impl<D: Desk> Listeners<D> {
+    /// Binds all `addresses` that are not bound yet.
+    pub(super) async fn open_all(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
         for address in in_order(addresses) {
             self.open(address).await?;
-            let sites = self.sites.borrow();
-            if let Some(site) = sites.get(&address) {
-                let mut answers = lock(&site.answers);
-                let entry = answers.entry(proof.token.clone()).or_default();
-                entry.0.clone_from(&proof.key_authorization);
-                entry.1.insert(name.clone());
-            }
         }
         Ok(())
     }
 
-    /// Forgets `proof`'s token, and closes listeners that have none left.
-    pub(super) fn take_down(&self, name: &CertName, proof: &Proof, addresses: &[SocketAddr]) {
-        let mut sites = self.sites.borrow_mut();
-        for address in addresses {
-            let Some(site) = sites.get(address) else { continue };
-            let mut answers = lock(&site.answers);
-            if let Some((_, owners)) = answers.get_mut(&proof.token) {
-                owners.remove(name);
-                if owners.is_empty() {
-                    answers.remove(&proof.token);
-                }
-            }
+    /// Does something at the desk of each of these addresses that is bound.
+    pub(super) fn at(&self, addresses: &[SocketAddr], mut act: impl FnMut(&mut D)) {
+        let sites = self.sites.borrow();
+        for site in addresses.iter().filter_map(|address| sites.get(address)) {
+            act(&mut lock(&site.desk));
         }
-        sites.retain(|_, site| !lock(&site.answers).is_empty());
+    }
+
+    /// Closes listeners that have nothing left to answer.
+    pub(super) fn close_idle(&self) {
+        self.sites.borrow_mut().retain(|_, site| !lock(&site.desk).is_empty());
     }
 
     async fn open(&self, address: SocketAddr) -> Result<(), Failure> {
@@ -84,10 +86,10 @@ impl Listeners {
                     let holder = holder::of(address);
                     let passing = holder.as_ref().is_some_and(Holder::is_everleaf);
                     if !passing || start.elapsed() > PATIENCE {
-                        return Err(in_use(address, holder.as_ref()));
+                        return Err(in_use::<D>(address, holder.as_ref()));
                     }
                 }
-                Err(error) => return Err(cannot_bind(address, &error)),
+                Err(error) => return Err(cannot_bind(D::KIND, address, &error)),
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -102,7 +104,7 @@ impl Listeners {
                 // `[::]` takes IPv4 as well unless the system says otherwise; then there is nothing left to bind.
                 let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
                 let site = sites.get(&both).ok_or(error)?;
-                let covered = Site { answers: Arc::clone(&site.answers), task: None };
+                let covered = Site { desk: Arc::clone(&site.desk), task: None };
                 sites.insert(address, covered);
                 return Ok(());
             }
@@ -110,15 +112,15 @@ impl Listeners {
         };
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        let answers = Arc::default();
+        let desk = Arc::<Mutex<D>>::default();
         #[expect(clippy::disallowed_methods, reason = "strangers are answered while the loop waits for the CA")]
-        let task = tokio::spawn(serve(listener, Arc::clone(&answers))).abort_handle();
-        sites.insert(address, Site { answers, task: Some(task) });
+        let task = tokio::spawn(serve(listener, Arc::clone(&desk))).abort_handle();
+        sites.insert(address, Site { desk, task: Some(task) });
         Ok(())
     }
 }
 
-impl Drop for Site {
+impl<D> Drop for Site<D> {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -134,7 +136,7 @@ fn in_order(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     ordered
 }
 
-async fn serve(listener: TcpListener, answers: Arc<Mutex<Answers>>) {
+async fn serve<D: Desk>(listener: TcpListener, desk: Arc<Mutex<D>>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -143,57 +145,27 @@ async fn serve(listener: TcpListener, answers: Arc<Mutex<Answers>>) {
         };
         // Beyond the limit a connection is closed unheard; a CA tries from several places and more than once.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let answers = Arc::clone(&answers);
+        let desk = Arc::clone(&desk);
         #[expect(clippy::disallowed_methods, reason = "one slow stranger keeps no other waiting")]
         tokio::spawn(async move {
-            let served = tokio::time::timeout(EXCHANGE, exchange(stream, &answers)).await;
-            tracing::debug!(%peer, ?served, "http-01 request");
+            let served = tokio::time::timeout(EXCHANGE, D::serve(desk, stream)).await;
+            tracing::debug!(%peer, ?served, "{} request", D::KIND);
             drop(place);
         });
     }
 }
 
-async fn exchange(mut stream: TcpStream, answers: &Mutex<Answers>) -> io::Result<String> {
-    let Some(head) = read_head(&mut stream).await? else {
-        return finish(stream, reply("431 Request Header Fields Too Large", "", false)).await;
-    };
-    let answer = match asked(&head) {
-        Asked::Malformed => reply("400 Bad Request", "", false),
-        Asked::Method => reply("405 Method Not Allowed", "", false),
-        Asked::Path { path, head } => match answer_to(path, answers) {
-            Some(body) => reply("200 OK", &body, head),
-            None => reply("404 Not Found", "", head),
-        },
-    };
-    finish(stream, answer).await
+pub(super) fn lock<D>(desk: &Mutex<D>) -> MutexGuard<'_, D> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answer_to(path: &str, answers: &Mutex<Answers>) -> Option<String> {
-    let token = path.strip_prefix(super::path_of("").as_str())?;
-    lock(answers).get(token).map(|(answer, _)| answer.clone())
-}
-
-async fn finish(mut stream: TcpStream, answer: String) -> io::Result<String> {
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    Ok(answer.split("\r\n").next().unwrap_or_default().to_owned())
-}
-
-fn lock(answers: &Mutex<Answers>) -> std::sync::MutexGuard<'_, Answers> {
-    answers.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn in_use(address: SocketAddr, holder: Option<&Holder>) -> Failure {
+fn in_use<D: Desk>(address: SocketAddr, holder: Option<&Holder>) -> Failure {
     let class = if holder.is_some_and(Holder::is_everleaf) { Class::Retry } else { Class::Operator };
     let who = holder.map_or_else(|| "another process, which cannot be seen from here".to_owned(), ToString::to_string);
-    Failure::new(class, "solver:inUse", address.to_string(), format!("the address is in use by {who}")).advise(
-        "Let that server answer instead: `webroot: DIR` if it serves files, `stateless: true` with a rule that answers \
-         TOKEN.THUMBPRINT, or a proxy rule that passes /.well-known/acme-challenge/ to a `listen:` address of its own \
-         (examples/edges/ has them for nginx and HAProxy).",
-    )
+    Failure::new(class, "solver:inUse", address.to_string(), format!("the address is in use by {who}")).advise(D::SHARE)
 }
 
-fn cannot_bind(address: SocketAddr, error: &io::Error) -> Failure {
+fn cannot_bind(kind: &str, address: SocketAddr, error: &io::Error) -> Failure {
     let (class, code, advice) = match error.kind() {
         io::ErrorKind::PermissionDenied => (
             Class::Operator,
@@ -205,5 +177,5 @@ fn cannot_bind(address: SocketAddr, error: &io::Error) -> Failure {
         }
         _ => (Class::Retry, "solver:bind", ""),
     };
-    Failure::new(class, code, address.to_string(), format!("cannot listen for http-01: {error}")).advise(advice)
+    Failure::new(class, code, address.to_string(), format!("cannot listen for {kind}: {error}")).advise(advice)
 }

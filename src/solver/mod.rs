@@ -1,5 +1,5 @@
-//! Puts up what a CA looks for: http-01 (RFC 8555 §8.3) by a listener, a webroot or a rule at the edges, and dns-01
-//! (RFC 8555 §8.4) by a hook.
+//! Puts up what a CA looks for: http-01 (RFC 8555 §8.3) by a listener, a webroot or a rule at the edges, tls-alpn-01 (RFC 8737) by a
+//! listener, and dns-01 (RFC 8555 §8.4) by a hook.
 //!
 //! All proofs of an order are put up at once. What can be looked at from here is looked at before the CA is told: an
 //! http-01 answer that is missing is only a warning, because the CA may see what this machine cannot; a TXT value that an
@@ -7,10 +7,12 @@
 
 mod dns01;
 mod holder;
+mod http01;
 mod listener;
 mod propagation;
 mod request;
 mod selfcheck;
+mod tls_alpn01;
 mod webroot;
 
 use crate::config::spec::{Http01, Solver as How};
@@ -19,13 +21,15 @@ use crate::ports::{Pending, Proof, Solvers};
 use crate::types::{CertName, Class, Failure, Printable};
 use dns01::Dns01;
 use listener::Listeners;
+use selfcheck::Ports;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use webroot::Webroots;
 
 pub use request::{Asked, asked};
 
-/// Where a CA looks for http-01 answers (RFC 8555 §8.3).
-const HTTP_PORT: u16 = 80;
+/// Where a CA looks for http-01 answers (RFC 8555 §8.3), and for tls-alpn-01 (RFC 8737 §3).
+const PORTS: Ports = Ports { http: Some(80), tls: Some(443) };
 /// The longest token that is taken: RFC 8555 §8.1 asks for 128 bits, CAs use 43 characters.
 const MAX_TOKEN: usize = 256;
 /// Where http-01 answers lie below a host (RFC 8555 §8.3), and below a webroot.
@@ -34,29 +38,38 @@ const WELL_KNOWN: [&str; 2] = [".well-known", "acme-challenge"];
 /// Every configured way to prove control of a name. One serves the whole process: its listeners are shared.
 pub struct Solver {
     resolver: Rc<Resolver>,
-    checked_port: Option<u16>,
-    listeners: Listeners,
+    checked: Ports,
+    http: Listeners<http01::Answers>,
+    tls: Listeners<tls_alpn01::Faces>,
     webroots: Webroots,
     dns: Dns01,
 }
 
 impl Solver {
-    /// A solver that looks names up with `resolver`, and looks for http-01 answers at port 80 before the CA does.
+    /// A solver that looks names up with `resolver`, and looks at ports 80 and 443 for what it put up before the CA does.
     #[must_use]
     pub fn new(resolver: Rc<Resolver>) -> Self {
         Self {
             dns: Dns01::new(Rc::clone(&resolver)),
             resolver,
-            checked_port: Some(HTTP_PORT),
-            listeners: Listeners::default(),
+            checked: PORTS,
+            http: Listeners::default(),
+            tls: Listeners::default(),
             webroots: Webroots::default(),
         }
     }
 
-    /// Looks at another port, for a CA that validates there (a test's), or not at all.
+    /// Looks for http-01 at another port, for a CA that validates there (a test's), or not at all.
     #[must_use]
     pub fn check_port(mut self, port: Option<u16>) -> Self {
-        self.checked_port = port;
+        self.checked.http = port;
+        self
+    }
+
+    /// The same for tls-alpn-01.
+    #[must_use]
+    pub fn check_tls_port(mut self, port: Option<u16>) -> Self {
+        self.checked.tls = port;
         self
     }
 
@@ -64,7 +77,9 @@ impl Solver {
         for proof in proofs {
             self.put_up_http(name, proof).await?;
         }
-        let (values, warnings) = futures_util::join!(self.dns.put_up(name, proofs), self.look(proofs));
+        self.tls.put_up(name, &faces(proofs)).await?;
+        let (values, warnings) =
+            futures_util::join!(self.dns.put_up(name, proofs), selfcheck::look(&self.resolver, self.checked, proofs));
         values.map(|()| warnings)
     }
 
@@ -72,7 +87,7 @@ impl Solver {
         let How::Http01(how) = &proof.solver else { return Ok(()) };
         checked(&proof.token)?;
         match how {
-            Http01::Listen(addresses) => self.listeners.put_up(name, proof, addresses).await,
+            Http01::Listen(addresses) => self.http.put_up(name, proof, addresses).await,
             Http01::Webroot(root) => self.webroots.put_up(name, proof, root),
             Http01::Stateless => Ok(()),
         }
@@ -85,23 +100,19 @@ impl Solver {
             match how {
                 // A token that was refused was never put up.
                 _ if checked(&proof.token).is_err() => {}
-                Http01::Listen(addresses) => self.listeners.take_down(name, proof, addresses),
+                Http01::Listen(addresses) => self.http.take_down(name, proof, addresses),
                 Http01::Webroot(root) => failures.extend(self.webroots.take_down(name, proof, root).err()),
                 Http01::Stateless => {}
             }
+        }
+        for (proof, addresses) in faces(proofs) {
+            self.tls.take_down(name, proof, addresses);
         }
         failures.extend(self.dns.take_down(name, proofs).await.err());
         let mut failures = failures.into_iter();
         match failures.next() {
             None => Ok(()),
             Some(first) => Err(failures.fold(first, |first, other| first.detail(other.to_string()))),
-        }
-    }
-
-    async fn look(&self, proofs: &[Proof]) -> Vec<Printable> {
-        match self.checked_port {
-            Some(port) => selfcheck::look(&self.resolver, port, proofs).await,
-            None => Vec::new(),
         }
     }
 }
@@ -114,6 +125,15 @@ impl Solvers for Solver {
     fn take_down<'a>(&'a self, name: &'a CertName, proofs: &'a [Proof]) -> Pending<'a, Result<(), Failure>> {
         Box::pin(self.take_down_all(name, proofs))
     }
+}
+
+/// The tls-alpn-01 proofs, and where they are shown.
+fn faces<'p>(proofs: &'p [Proof]) -> Vec<(&'p Proof, &'p [SocketAddr])> {
+    let listens = |proof: &'p Proof| match &proof.solver {
+        How::TlsAlpn01 { listen } => Some((proof, listen.as_slice())),
+        _ => None,
+    };
+    proofs.iter().filter_map(listens).collect()
 }
 
 /// A token is base64url (RFC 8555 §8.1); anything else never meets a path, whoever let it through before.

@@ -1,4 +1,6 @@
-//! Asks every address of a name for its token, as the CA will. What is missing is a warning and never blocks.
+//! Looks at every address of a name for its challenge, as the CA will. What is missing is a warning and never blocks.
+
+mod tls;
 
 use super::request::{EXCHANGE, MAX_HEAD};
 use crate::config::spec::Solver;
@@ -20,10 +22,21 @@ const MAX_NAMES: usize = 100;
 /// The body read: an answer has about 90 bytes.
 const MAX_REPLY: u64 = 2 * MAX_HEAD as u64;
 
-/// Looks for every http-01 answer of `proofs` at `port`, and says which address lacks it and how.
-pub(super) async fn look(resolver: &Resolver, port: u16, proofs: &[Proof]) -> Vec<Printable> {
-    let http = proofs.iter().filter(|proof| matches!(proof.solver, Solver::Http01(_))).take(MAX_NAMES);
-    let looks = http.map(|proof| look_at_all(resolver, port, proof));
+/// Where a CA looks, if it is to be looked there before: for http-01, and for tls-alpn-01.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) http: Option<u16>,
+    pub(super) tls: Option<u16>,
+}
+
+/// Looks for everything of `proofs` that can be looked at by connecting, and says which address lacks it and how.
+pub(super) async fn look(resolver: &Resolver, ports: Ports, proofs: &[Proof]) -> Vec<Printable> {
+    let port = |proof: &Proof| match proof.solver {
+        Solver::Http01(_) => ports.http,
+        Solver::TlsAlpn01 { .. } => ports.tls,
+        Solver::Dns01(_) => None,
+    };
+    let looks = proofs.iter().filter_map(|proof| Some(look_at_all(resolver, port(proof)?, proof))).take(MAX_NAMES);
     join_all(looks).await.into_iter().flatten().map(|warning| Printable::new(&warning)).collect()
 }
 
@@ -46,16 +59,20 @@ fn unresolved(host: &str, failure: &Failure) -> String {
 }
 
 async fn look_at(host: &str, address: IpAddr, port: u16, proof: &Proof) -> Option<String> {
-    let seen = match tokio::time::timeout(LIMIT, ask(host, SocketAddr::new(address, port), &proof.token)).await {
-        Ok(Ok(reply)) => judge(&reply, &proof.key_authorization),
-        Ok(Err(error)) => Err(error.kind().to_string()),
-        Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+    let address = SocketAddr::new(address, port);
+    let look = async {
+        match proof.solver {
+            Solver::TlsAlpn01 { .. } => tls::look(address, proof).await,
+            _ => match ask(host, address, &proof.token).await {
+                Ok(reply) => judge(&reply, &proof.key_authorization),
+                Err(error) => Err(error.kind().to_string()),
+            },
+        }
     };
+    let late = |_| Err(format!("no answer within {} s", LIMIT.as_secs()));
+    let seen = tokio::time::timeout(LIMIT, look).await.unwrap_or_else(late);
     seen.err().map(|seen| {
-        format!(
-            "{host}: {} does not show the challenge from here ({seen}); the CA is asked all the same",
-            SocketAddr::new(address, port)
-        )
+        format!("{host}: {address} does not show the challenge from here ({seen}); the CA is asked all the same")
     })
 }
 

@@ -138,7 +138,11 @@ impl App {
             keys: Rc::clone(state) as _,
             generations: Rc::clone(state) as _,
             cas,
-            solvers: Rc::new(Solver::new(Rc::clone(&resolver)).check_port(Some(self.spec.http_port))),
+            solvers: Rc::new(
+                Solver::new(Rc::clone(&resolver))
+                    .check_port(Some(self.spec.http_port))
+                    .check_tls_port(Some(self.spec.tls_port)),
+            ),
             deployer: Rc::clone(&nodes) as _,
             reloader: Rc::clone(&nodes) as _,
             hooks: nodes,

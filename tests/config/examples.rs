@@ -6,11 +6,12 @@ use everleaf::types::{CertName, NodeName, Vantage};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const ALL: [(&str, usize); 8] = [
+const ALL: [(&str, usize); 9] = [
     ("fleet.yaml", 2),
     ("haproxy.yaml", 3),
     ("mail-server.yaml", 2),
     ("one-server.yaml", 1),
+    ("only-443.yaml", 1),
     ("private-ca.yaml", 2),
     ("short-lived.yaml", 2),
     ("three-edges.yaml", 1),

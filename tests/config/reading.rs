@@ -79,8 +79,9 @@ version: 1
 issuers: { ca: { directory: https://ca.internal/acme/directory } }
 certificates:
   - name: mixed
-    names: [example.com, '*.example.com', 192.0.2.1, special.example.com]
+    names: [example.com, '*.example.com', 192.0.2.1, special.example.com, 192.0.2.2]
     solver:
+      - { names: [192.0.2.2], tls-alpn-01: { listen: ['0.0.0.0:443', '[::]:443'] } }
       - { names: [special.example.com], http-01: { webroot: /var/www } }
       - dns-01: { hook: [/usr/lib/everleaf/hooks/dns, zone], propagation: 5m }
       - http-01: { stateless: true }
@@ -94,6 +95,8 @@ certificates:
         assert_eq!(matches!(mixed.solvers[&id(name)], Solver::Dns01(_)), dns, "{name}");
     }
     assert_eq!(mixed.solvers[&id("192.0.2.1")], Solver::Http01(Http01::Stateless));
+    let listen = ["0.0.0.0:443", "[::]:443"].map(|it| it.parse().expect("an address")).to_vec();
+    assert_eq!(mixed.solvers[&id("192.0.2.2")], Solver::TlsAlpn01 { listen });
     assert_eq!(mixed.confirm, Confirm::None);
     assert_eq!(spec.issuers.values().next().map(|issuer| issuer.budget.clone()), Some(Budget::default()));
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How long an old worker may hold a listener after a reload before the test goes on.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// nginx's stream module, where Debian has it.
+const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 /// An nginx of its own, master and workers.
 pub(crate) struct Nginx {
     daemon: Daemon,
@@ -20,6 +23,11 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts nginx with `http` as the content of its `http { … }` block; `ready` is one of its listeners.
     pub(crate) fn start(http: &str, ready: SocketAddr) -> Self {
+        Self::with_main("", http, ready)
+    }
+
+    /// The same with `main` beside that block: a `stream { … }`, for which the module is loaded.
+    pub(crate) fn with_main(main: &str, http: &str, ready: SocketAddr) -> Self {
         let dir = scratch("nginx");
         let here = dir.path().display();
         // Its temporary paths are compiled in and belong to the system's nginx.
@@ -28,9 +36,10 @@ impl Nginx {
             .concat();
         // Root's workers are nobody otherwise, who cannot read what a test made.
         let user = if nix::unistd::geteuid().is_root() { "user root;\n" } else { "" };
+        let modules = if main.is_empty() { String::new() } else { format!("load_module {STREAM};\n") };
         let text = format!(
-            "{user}daemon off;\nworker_processes 1;\npid {here}/nginx.pid;\nerror_log stderr notice;\n\
-             events {{ worker_connections 256; }}\nhttp {{\naccess_log {here}/access.log;\n{temporary}{http}\n}}\n"
+            "{modules}{user}daemon off;\nworker_processes 1;\npid {here}/nginx.pid;\nerror_log stderr notice;\n\
+             events {{ worker_connections 256; }}\nhttp {{\naccess_log {here}/access.log;\n{temporary}{http}\n}}\n{main}\n"
         );
         fs::write(dir.path().join("nginx.conf"), text).expect("a file");
         let [program, args @ ..] = &arguments(dir.path())[..] else { unreachable!("a program and its arguments") };

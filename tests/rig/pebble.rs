@@ -90,6 +90,7 @@ pub(crate) struct Pebble {
     acme: SocketAddr,
     management: SocketAddr,
     http01: SocketAddr,
+    tls_alpn01: SocketAddr,
     root: String,
     dir: tempfile::TempDir,
 }
@@ -102,15 +103,16 @@ impl Pebble {
         let at = |port| SocketAddr::from((host(), port));
         let (acme, management) = (at(free_port()), at(free_port()));
         let http01 = at(options.http_port.unwrap_or_else(free_port));
+        let tls_alpn01 = at(free_port());
         let (root, key) = self_signed(&["localhost", &host().to_string()]);
         fs::write(dir.path().join("cert.pem"), &root).expect("a file");
         fs::write(dir.path().join("key.pem"), key).expect("a file");
         let challenges = Challtestsrv::start(&challtestsrv, dir.path(), &options, http01);
-        let config = configuration(&options, dir.path(), acme, management, http01.port());
+        let config = configuration(&options, dir.path(), acme, management, [http01.port(), tls_alpn01.port()]);
         fs::write(dir.path().join("pebble.json"), config.to_string()).expect("a file");
         let dns = options.dns.unwrap_or(challenges.dns);
         let daemon = spawn(&program, &options, dir.path(), dns);
-        let mut pebble = Self { daemon, challenges, options, program, acme, management, http01, root, dir };
+        let mut pebble = Self { daemon, challenges, options, program, acme, management, http01, tls_alpn01, root, dir };
         pebble.await_ready();
         pebble
     }
@@ -152,6 +154,11 @@ impl Pebble {
     /// Where http-01 is looked for.
     pub(crate) fn http01(&self) -> SocketAddr {
         self.http01
+    }
+
+    /// Where tls-alpn-01 is looked for.
+    pub(crate) fn tls_alpn01(&self) -> SocketAddr {
+        self.tls_alpn01
     }
 
     /// What the HTTPS connection to the directory chains to, PEM.
@@ -252,7 +259,7 @@ fn configuration(
     dir: &Path,
     acme: SocketAddr,
     management: SocketAddr,
-    http_port: u16,
+    [http_port, tls_port]: [u16; 2],
 ) -> Value {
     let profile = |(name, validity): (&String, &u64)| {
         (name.clone(), json!({ "description": format!("{validity} seconds"), "validityPeriod": validity }))
@@ -263,7 +270,7 @@ fn configuration(
         "certificate": dir.join("cert.pem"),
         "privateKey": dir.join("key.pem"),
         "httpPort": http_port,
-        "tlsPort": free_port(),
+        "tlsPort": tls_port,
         "ocspResponderURL": "",
         "externalAccountBindingRequired": !options.external_account_keys.is_empty(),
         "externalAccountMACKeys": options.external_account_keys,

@@ -32,6 +32,7 @@ pub(crate) fn configured(certificates: u8, nodes: u8) -> Spec {
         paths: Paths { state: "/state".into(), live: "/live".into(), run: "/run".into() },
         resolvers: Vec::new(),
         http_port: 80,
+        tls_port: 443,
         every: None,
         issuers: [(issuer.clone(), an_issuer(issuer))].into(),
         nodes: node_names.iter().map(|name| (name.clone(), node(name))).collect(),

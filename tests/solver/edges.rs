@@ -35,6 +35,52 @@ pub(crate) fn haproxy(address: SocketAddr, rule: &str) -> HaProxy {
     HaProxy::start("", &format!("frontend http\n    bind {address}\n{rule}\n{fallback}"), address)
 }
 
+/// What edges serve at port 443 to everybody but a validating CA.
+pub(crate) struct Sites {
+    dir: tempfile::TempDir,
+    root: String,
+}
+
+impl Sites {
+    pub(crate) fn new(hosts: &[std::net::IpAddr]) -> Self {
+        let dir = rig::scratch("sites");
+        let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let (root, key) = rig::self_signed(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        for (file, text) in [("cert.pem", &root), ("key.pem", &key), ("bundle.pem", &format!("{key}{root}"))] {
+            std::fs::write(dir.path().join(file), text).unwrap();
+        }
+        Self { dir, root }
+    }
+
+    /// nginx with the shipped rule.
+    pub(crate) fn nginx_by_alpn(&self, address: SocketAddr, listener: SocketAddr) -> Nginx {
+        let behind = SocketAddr::from((address.ip(), rig::free_port()));
+        let rule = shipped("nginx-alpn.conf")
+            .replace("listen 443;\n        listen [::]:443;", &format!("listen {address};"))
+            .replace("127.0.0.1:8403", &listener.to_string())
+            .replace("127.0.0.1:8443", &behind.to_string());
+        let file = |name: &str| self.dir.path().join(name);
+        Nginx::with_main(&rule, &Nginx::tls(behind, &file("cert.pem"), &file("key.pem")), address)
+    }
+
+    /// HAProxy with the shipped rule.
+    pub(crate) fn haproxy_by_alpn(&self, address: SocketAddr, listener: SocketAddr) -> HaProxy {
+        // Abstract sockets are the whole machine's.
+        let between = format!("abns@everleaf-{}", address.port());
+        let rule = shipped("haproxy-alpn.cfg")
+            .replace("bind :443,:::443 v6only", &format!("bind {address}"))
+            .replace("127.0.0.1:8403", &listener.to_string());
+        let sites = "frontend sites\n    bind abns@everleaf-tls accept-proxy ssl crt BUNDLE\n    http-request return status 200\n";
+        let sites = sites.replace("BUNDLE", &self.dir.path().join("bundle.pem").display().to_string());
+        HaProxy::start("", &format!("{rule}\n{sites}").replace("abns@everleaf-tls", &between), address)
+    }
+
+    /// What an ordinary client gets.
+    pub(crate) fn ask(&self, address: SocketAddr) -> rig::Reply {
+        rig::request(address, Some(&self.root), "GET / HTTP/1.0\r\nHost: site.example\r\n\r\n").unwrap()
+    }
+}
+
 /// Three edges at one port on three addresses, all behind `a.example`.
 fn edges(pebble: &Pebble) -> [SocketAddr; 3] {
     let port = rig::free_port();

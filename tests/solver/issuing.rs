@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use crate::dns01::{curl, hook};
-use crate::edges::{haproxy, nginx, proxy, stateless};
+use crate::edges::{Sites, haproxy, nginx, proxy, stateless};
 use crate::rig::{self, Pebble, PebbleOptions};
 use crate::support::{cert, solver};
 use everleaf::acme::AcmeCa;
@@ -51,7 +51,6 @@ fn ca(pebble: &Pebble) -> AcmeCa {
 
 /// Has Pebble validate `names`, each proved by `how`, with the self-check on; answers what became of the order.
 async fn validate(ca: &AcmeCa, pebble: &Pebble, names: &[&str], how: &How) -> OrderStatus {
-    let kind = if matches!(how, How::Http01(_)) { "http-01" } else { "dns-01" };
     let names = names.iter().map(|name| name.parse().unwrap()).collect();
     let order = NewOrder { names, profile: Some("tlsserver".to_owned()), replaces: None };
     let order = ca.open_order(&order).await.unwrap();
@@ -59,7 +58,7 @@ async fn validate(ca: &AcmeCa, pebble: &Pebble, names: &[&str], how: &How) -> Or
     let proofs: Vec<Proof> = authorizations
         .iter()
         .map(|authorization| {
-            let challenge = authorization.challenges.iter().find(|challenge| challenge.kind == kind).unwrap();
+            let challenge = authorization.challenges.iter().find(|challenge| challenge.kind == how.kind()).unwrap();
             Proof {
                 identifier: authorization.identifier.clone(),
                 solver: how.clone(),
@@ -69,7 +68,8 @@ async fn validate(ca: &AcmeCa, pebble: &Pebble, names: &[&str], how: &How) -> Or
             }
         })
         .collect();
-    let solver = solver(pebble).check_port(Some(pebble.http01().port()));
+    let solver =
+        solver(pebble).check_port(Some(pebble.http01().port())).check_tls_port(Some(pebble.tls_alpn01().port()));
     let warnings = solver.put_up(&cert("one"), &proofs).await.unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
     let urls: Vec<String> = proofs.iter().map(|proof| proof.url.clone()).collect();
@@ -131,6 +131,39 @@ async fn the_ca_is_answered_by_every_edge_with_the_proxy_rule() {
     let _third = nginx(three, &proxy("nginx-proxy.conf", listener));
     let how = How::Http01(Http01::Listen(vec![listener]));
     assert_eq!(validate(&ca(&pebble), &pebble, &names, &how).await, OrderStatus::Ready);
+}
+
+#[tokio::test]
+async fn the_ca_is_shown_what_it_asks_for_by_alpn() {
+    let pebble = quiet();
+    let how = How::TlsAlpn01 { listen: vec![pebble.tls_alpn01()] };
+    let address = rig::host().to_string();
+    assert_eq!(validate(&ca(&pebble), &pebble, &["a.example", "b.example", &address], &how).await, OrderStatus::Ready);
+}
+
+#[tokio::test]
+async fn the_ca_is_shown_it_behind_nginx_and_haproxy_that_keep_port_443() {
+    let pebble = quiet();
+    let names = ["one.example", "two.example"];
+    let port = pebble.tls_alpn01().port();
+    for (name, host) in names.iter().zip(rig::hosts()) {
+        pebble.challenges.set_a(name, &[host]);
+    }
+    let [one, two, _] = rig::hosts().map(|host| SocketAddr::from((host, port)));
+    let listener = SocketAddr::from((rig::host(), rig::free_port()));
+    let sites = Sites::new(&[one.ip(), two.ip()]);
+    let (nginx, haproxy) = (sites.nginx_by_alpn(one, listener), sites.haproxy_by_alpn(two, listener));
+    let how = How::TlsAlpn01 { listen: vec![listener] };
+    assert_eq!(
+        validate(&ca(&pebble), &pebble, &names, &how).await,
+        OrderStatus::Ready,
+        "{}\n{}",
+        nginx.log(),
+        haproxy.log()
+    );
+    for edge in [one, two] {
+        assert_eq!(sites.ask(edge).status, 200, "{edge}: everybody else gets the sites");
+    }
 }
 
 #[tokio::test]

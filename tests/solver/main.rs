@@ -9,3 +9,4 @@ mod issuing;
 mod listener;
 mod servers;
 mod support;
+mod tls_alpn;
