@@ -19,6 +19,8 @@ const MAX_CONNECTIONS: usize = 128;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait for another everleaf to give the address back: its challenges take a few seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often in a row nobody may be seen at an address in use, before it is somebody else's.
+const UNSEEN: u32 = 3;
 /// How often to try again meanwhile.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -76,6 +78,7 @@ impl<D: Desk> Listeners<D> {
 
     async fn open(&self, address: SocketAddr) -> Result<(), Failure> {
         let start = Instant::now();
+        let mut unseen = 0;
         loop {
             if self.sites.borrow().contains_key(&address) {
                 return Ok(());
@@ -84,7 +87,9 @@ impl<D: Desk> Listeners<D> {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     let holder = holder::of(address);
-                    let passing = holder.as_ref().is_some_and(Holder::is_everleaf);
+                    unseen += u32::from(holder.is_none());
+                    // Whoever cannot be seen may just have given it back.
+                    let passing = holder.as_ref().map_or(unseen < UNSEEN, Holder::is_everleaf);
                     if !passing || start.elapsed() > PATIENCE {
                         return Err(in_use::<D>(address, holder.as_ref()));
                     }
