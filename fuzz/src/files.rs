@@ -74,7 +74,7 @@ pub(crate) fn status(json: &[u8]) {
     said::again(&snapshot);
     let plain = Paint { colour: false };
     for now in [Timestamp::from_secs(1_795_341_600), Timestamp::MAX, Timestamp::from_secs(i64::MIN)] {
-        said::page(&table(&snapshot, &[], now, 80, plain));
+        said::page(&table(&snapshot, &[], now, 80, plain, false));
         snapshot.certificates.iter().for_each(|it| said::page(&story(it, now, 80, plain)));
         let threshold = || "25%".parse::<Threshold>().expect("a threshold");
         let _ = check(&snapshot, threshold(), threshold(), now);

@@ -15,7 +15,7 @@ pub(super) fn status(context: &Context, typed: &[String]) -> Result<u8, Stop> {
         snapshot.certificates.retain(|it| names.is_empty() || names.contains(&it.name));
         screen.json(&snapshot)?;
     } else {
-        screen.data(&report::table(&snapshot, &names, now(), screen.width, screen.paint))?;
+        screen.data(&report::table(&snapshot, &names, now(), screen.width, screen.paint, screen.volume > 0))?;
     }
     Ok(0)
 }

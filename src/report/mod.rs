@@ -8,6 +8,7 @@ mod causes;
 mod check;
 mod crowd;
 mod exit;
+mod grid;
 mod left;
 mod line;
 mod metrics;

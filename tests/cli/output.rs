@@ -12,7 +12,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     let desk = Desk::new("");
     // Far more than a pipe holds.
     desk.put_status(2_000);
-    for args in [&["status"][..], &["status", "--json"], &["check"]] {
+    for args in [&["status", "-v"][..], &["status", "--json"], &["check"]] {
         let mut child = desk.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         drop(child.stdout.take());
         let mut err = String::new();

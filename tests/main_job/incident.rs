@@ -117,6 +117,20 @@ fn all_of_a_broken_fleet_at_once() {
     if !full {
         snapshot("main_job/incident/an_ordinary_run", &plain(scene, &ran.err));
     }
+    // How wide columns are, and where lines break, hangs on this machine's addresses.
+    let page = scene.everleaf(&["status"]).exits(0).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let ended = nodes - 3;
+    for said in [
+        format!("{} not published never e{:03}", certificates - 1, nodes - 1),
+        format!("{} not reloaded never {ended} nodes live: e001..{ended:03}", certificates - 1),
+        format!("c001..{:03} node e{:03} (ssh://", certificates - 1, nodes - 2),
+        "nginx: [emerg] no port 443 for you do: read the lines it printed".to_owned(),
+        "| reading the configuration".to_owned(),
+        "the whole story: everleaf why c001".to_owned(),
+    ] {
+        assert!(page.contains(&said), "{said} in {page}");
+    }
+    assert_eq!(page.matches("it cannot be reached").count(), 1, "{page}");
     let all = ran.json();
     let outcomes: Vec<&str> =
         all["certificates"].as_array().expect("a list").iter().filter_map(|it| it["outcome"].as_str()).collect();
