@@ -16,4 +16,5 @@ mod reload;
 mod ssh;
 mod sudo;
 mod support;
+mod swaps;
 mod systemd;
