@@ -4,11 +4,10 @@
 //! is wrong or mend it; the defect is taken away and one ordinary run must put everything right. At no point is a private key
 //! lost, or what servers read worse than the defect itself made it.
 
-use crate::rig::run;
 use crate::rig::scene::{Ran, Scene, everleaf};
 use crate::rig::snapshot;
+use crate::rig::{own_mounts, run};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -260,13 +259,6 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
-}
-
-/// Gives this thread and the processes it starts mounts of their own: whatever happens, nothing stays mounted.
-fn own_mounts() {
-    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace: these tests run as root");
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .expect("private mounts");
 }
 
 impl Site {

@@ -22,7 +22,7 @@ pub(crate) use edges::{Apache, HaProxy, Nginx, SServer, run_command};
 pub(crate) use faulty::{Answer, Asked, Fault, FaultyCa, Kind, Line, Times};
 pub(crate) use http::{Reply, get, post, request};
 pub(crate) use pebble::{Challtestsrv, Pebble, PebbleOptions, Validation};
-pub(crate) use process::{Daemon, free_port, host, hosts, repository, require, run, scratch, wait_until};
+pub(crate) use process::{Daemon, free_port, host, hosts, own_mounts, repository, require, run, scratch, wait_until};
 pub(crate) use relay::Relay;
 pub(crate) use snapshot::snapshot;
 pub(crate) use sshd::{Sshd, ssh_to};

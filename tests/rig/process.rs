@@ -1,5 +1,7 @@
 //! Child processes that cannot outlive their test, ports nobody else has, and bounded waits.
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fmt::Write as _;
@@ -78,6 +80,13 @@ pub(crate) fn require(tool: &str) -> PathBuf {
 /// A new directory for a server's files. It is kept when the test fails.
 pub(crate) fn scratch(what: &str) -> tempfile::TempDir {
     tempfile::Builder::new().prefix(&format!("everleaf-{what}-")).tempdir().expect("a temporary directory")
+}
+
+/// Gives this thread and the processes it starts mounts of their own: whatever happens, nothing stays mounted.
+pub(crate) fn own_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace: these tests run as root");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .expect("private mounts");
 }
 
 /// Runs a command to its end with `input` and answers its standard output.

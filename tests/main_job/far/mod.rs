@@ -2,6 +2,7 @@
 
 mod drift;
 mod failing;
+mod uploads;
 
 use crate::rig::scene::{Ran, Scene, left_behind, plain_serial};
 use crate::rig::{HaProxy, Nginx, Sshd, free_port, hosts, openssl_serial};
