@@ -41,6 +41,31 @@ fn where_the_canary_refuses_it_nothing_else_moves() {
 }
 
 #[test]
+fn where_the_canary_serves_the_old_leaf_nothing_else_moves() {
+    let mut fleet = FarFleet::live();
+    fleet.more = "    rollout: { canary: edge1 }\n".to_owned();
+    let before = fleet.serials();
+    let good = std::mem::replace(&mut fleet.nodes[0].reload, "exec: [\"true\"]".to_owned());
+    let data = |name: &str| fs::read_link(fleet.files(name).join("..data")).expect("a link");
+    let files = [data("edge2"), data("edge3")];
+    fleet.recall();
+    fleet.run().exits(20);
+    assert_eq!(fleet.serials(), before);
+    assert_eq!([data("edge2"), data("edge3")], files, "neither got the new files");
+    let why = fleet.scene.everleaf(&["why", "shop"]).out;
+    let place = format!("  node edge1, {} (shop.example.com): serves serial", fleet.nodes[0].at);
+    let told = [place.as_str(), "  roll-out to edge1: ", "code rollout:canary", "  everleaf deploy shop --to edge1 "];
+    assert_eq!(told.map(|words| why.contains(words)), [true; 4], "{why}");
+    assert!(why.to_lowercase().contains(&before[0].clone().expect("a serial")), "what it serves: {why}");
+    let orders = fleet.scene.pebble.orders();
+
+    fleet.nodes[0].reload = good;
+    fleet.run().exits(0);
+    fleet.is_live();
+    assert_eq!(fleet.scene.pebble.orders(), orders);
+}
+
+#[test]
 fn a_reload_that_does_nothing_is_told_with_what_is_served_instead() {
     let mut fleet = FarFleet::live();
     let before = fleet.serials();

@@ -1,7 +1,9 @@
 //! A fleet that only ssh reaches: three machines, each a real sshd at an address of its own with its own nginx or HAProxy.
 
+mod balanced;
 mod drift;
 mod failing;
+mod killed;
 mod uploads;
 
 use crate::rig::scene::{Ran, Scene, left_behind, plain_serial};
@@ -35,13 +37,20 @@ pub(crate) struct FarFleet {
     pub(crate) nodes: [FarNode; 3],
     /// Further lines of the certificate.
     pub(crate) more: String,
+    /// Other endpoints than each node's own.
+    pub(crate) endpoints: Option<String>,
 }
 
 impl FarFleet {
     pub(crate) fn new() -> Self {
-        let scene = Scene::with_listener();
-        let nodes = [0, 1, 2].map(|turn| FarNode::start(&scene, turn));
-        Self { scene, nodes, more: String::new() }
+        Self::of(Scene::with_listener())
+    }
+
+    pub(crate) fn of(scene: Scene) -> Self {
+        // One port, as one name in DNS with all addresses needs.
+        let port = free_port();
+        let nodes = [0, 1, 2].map(|turn| FarNode::start(&scene, turn, port));
+        Self { scene, nodes, more: String::new(), endpoints: None }
     }
 
     pub(crate) fn yaml(&self) -> String {
@@ -64,7 +73,7 @@ impl FarFleet {
             self.scene.preamble(),
             self.scene.solver(),
             NAMES.join(", "),
-            self.nodes.each_ref().map(endpoint).join(", "),
+            self.endpoints.clone().unwrap_or_else(|| self.nodes.each_ref().map(endpoint).join(", ")),
             self.more,
         )
     }
@@ -76,10 +85,14 @@ impl FarFleet {
 
     /// A fleet that is live with its first certificate.
     pub(crate) fn live() -> Self {
-        let fleet = Self::new();
-        fleet.run().exits(0);
-        fleet.is_live();
-        fleet
+        Self::new().made_live()
+    }
+
+    /// Rolls the first certificate out.
+    pub(crate) fn made_live(self) -> Self {
+        self.run().exits(0);
+        self.is_live();
+        self
     }
 
     /// What openssl sees everywhere.
@@ -136,9 +149,9 @@ impl FarNode {
         }
     }
 
-    fn start(scene: &Scene, turn: usize) -> Self {
+    fn start(scene: &Scene, turn: usize, port: u16) -> Self {
         let (name, ip) = (NAMES[turn], hosts()[turn]);
-        let at = SocketAddr::from((ip, free_port()));
+        let at = SocketAddr::from((ip, port));
         let live = scene.path(&format!("edges/{name}/shop"));
         left_behind(&live);
         let (server, check, reload) = if name == "edge3" {
