@@ -234,8 +234,12 @@ fn own(last: &[Printable], host: &SshHost) -> Failure {
             "mend ssh_config",
         );
     }
-    let said = last.last().map_or("it says nothing (exit 255)", Printable::as_str);
-    failure(Class::Retry, "ssh:failed", &format!("ssh failed: {said}"), &format!("see what ssh -v {name} says"))
+    let advice = format!("see what ssh -v {name} says");
+    // At `LogLevel=ERROR` ssh keeps silent when a connection that stood is gone.
+    match last.iter().rev().map(Printable::as_str).find(|line| !line.trim().is_empty()) {
+        Some(said) => failure(Class::Retry, "ssh:failed", &format!("ssh failed: {said}"), &advice),
+        None => failure(Class::Retry, "ssh:lost", "the connection ended without a word (ssh exits with 255)", &advice),
+    }
 }
 
 /// Without ssh's own name before it.
@@ -286,7 +290,7 @@ mod tests {
 
     #[test]
     fn each_way_to_fail_has_its_own_word() {
-        let cases: [(i32, &str, &str); 12] = [
+        let cases: [(i32, &str, &str); 13] = [
             (255, "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @", "ssh:host-key-changed"),
             (255, "Host key verification failed.", "ssh:host-key-unknown"),
             (255, "ops@edge: Permission denied (publickey).", "ssh:denied"),
@@ -296,7 +300,8 @@ mod tests {
             (255, "kex_exchange_identification: read: Connection reset by peer", "ssh:lost"),
             (255, "Timeout, server edge not responding.", "ssh:lost"),
             (255, "/home/ops/.ssh/config: terminating, 1 bad configuration options", "ssh:config"),
-            (255, "", "ssh:failed"),
+            (255, "", "ssh:lost"),
+            (255, "no matching cipher found", "ssh:failed"),
             (127, "sh: 1: everleaf: not found", "ssh:command"),
             (126, "sh: 1: everleaf: Permission denied", "ssh:command"),
         ];
