@@ -3,22 +3,24 @@
 use super::commons::Commons;
 use super::hand::{Hand, Opened};
 use super::perform::{Bench, Done, Saw, perform};
-use super::{AT_HAND, Agent, Lead, Next};
-use crate::config::spec::Issuer;
+use super::{AT_HAND, Agent, Effort, Lead, Next};
+use crate::config::spec::{Certificate, Issuer};
 use crate::core::event::IssuerEvent;
 use crate::core::outcome::standing;
-use crate::core::{Batch, Effect, Event, InFlight, LONGEST_PAUSE, Plan, Reason, Slot, WakeKind, Work, admit, plan};
+use crate::core::{Batch, Docket, Effect, Event, LONGEST_PAUSE, Reason, Slot, Work, admit, plan};
 use crate::ports::{AppendError, Clock, HookContext, Pending};
-use crate::types::{CertName, Failure, GenId, IssuerName, NodeName, Timestamp};
+use crate::types::{CertName, Failure, GenId, NodeName, Timestamp};
 use futures_util::StreamExt;
 use futures_util::future::{Either, FutureExt, Shared, select};
 use futures_util::stream::FuturesUnordered;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Decisions recorded one after another before anything is done; more than this is a loop, and a defect.
 const MOST_DECISIONS: usize = 32;
+/// …beside those on each node: many come through, or fall behind, at one instant.
+const MOST_DECISIONS_A_NODE: usize = 4;
 
 /// When a burst ends, by the monotonic clock: a wall clock that jumps neither cuts it short nor makes it endless.
 #[derive(Clone)]
@@ -52,14 +54,27 @@ pub(super) struct Burst<'a> {
     commons: Commons,
     deadline: Deadline,
     hands: BTreeMap<CertName, Hand>,
-    in_flight: InFlight,
+    docket: Docket,
+    /// Certificates of which something changed since they were planned.
+    stale: BTreeSet<CertName>,
+    /// When anything was planned last.
+    planned: Timestamp,
     under_way: FuturesUnordered<Pending<'static, Done>>,
 }
 
 impl<'a> Burst<'a> {
     pub(super) fn new(agent: &'a Agent, lead: &'a dyn Lead, commons: Commons, deadline: Deadline) -> Self {
-        let (hands, in_flight) = (BTreeMap::new(), InFlight::default());
-        Self { agent, lead, commons, deadline, hands, in_flight, under_way: FuturesUnordered::new() }
+        Self {
+            agent,
+            lead,
+            commons,
+            deadline,
+            hands: BTreeMap::new(),
+            docket: Docket::default(),
+            stale: BTreeSet::new(),
+            planned: agent.ports.clock.now(),
+            under_way: FuturesUnordered::new(),
+        }
     }
 
     pub(super) async fn run(mut self, names: &[CertName]) {
@@ -77,10 +92,11 @@ impl<'a> Burst<'a> {
             if self.hands.is_empty() || self.deadline.is_over() {
                 break;
             }
-            self.decide();
+            let (decided, planned) = self.decide();
             let batch = self.admit();
+            self.agent.observer.turned(&Effort { planned, examined: batch.examined });
             let began = self.begin(&batch);
-            self.let_go(&batch);
+            self.let_go(&decided, &batch);
             if self.hands.is_empty() {
                 continue;
             }
@@ -89,7 +105,7 @@ impl<'a> Burst<'a> {
                 if !self.may_wait(&batch) {
                     break;
                 }
-                self.wait(self.pause()).await;
+                self.wait(self.docket.pause()).await;
             }
         }
         // At the deadline what is under way is dropped, which stops it; its intents are in the journal.
@@ -104,9 +120,10 @@ impl<'a> Burst<'a> {
     fn take_in(&mut self, names: &[CertName]) {
         let mut more = Vec::new();
         for name in names {
-            match self.hands.get_mut(name) {
-                Some(hand) => hand.stale = true,
-                None => more.push(name.clone()),
+            if self.hands.contains_key(name) {
+                self.stale.insert(name.clone());
+            } else {
+                more.push(name.clone());
             }
         }
         if more.is_empty() || self.deadline.is_half_over() {
@@ -125,6 +142,7 @@ impl<'a> Burst<'a> {
             let (broken, locked) = match Hand::open(&self.agent.ports, name) {
                 Opened::Ready(hand) => {
                     self.lead.took(name);
+                    self.stale.insert(name.clone());
                     self.hands.insert(name.clone(), *hand);
                     continue;
                 }
@@ -140,31 +158,36 @@ impl<'a> Burst<'a> {
 
     // ------------------------------------------------------------------------------------------------------- deciding
 
-    /// Plans whatever changed, and records decisions until only effects are left.
-    fn decide(&mut self) {
+    /// Plans whatever changed, and records decisions until only effects are left. Says for which certificates, and how many
+    /// plans that took.
+    fn decide(&mut self) -> (BTreeSet<CertName>, usize) {
         let offsets = self.agent.ports.cas.values().filter_map(|ca| ca.clock_offset());
         self.commons.shared.clock_offset = offsets.max_by_key(|offset| offset.abs());
-        let names: Vec<CertName> = self.hands.keys().cloned().collect();
-        for name in names {
-            self.decide_one(&name);
+        let now = self.agent.ports.clock.now();
+        // A clock that was set back: waits are of another length than they were planned.
+        if now < std::mem::replace(&mut self.planned, now) {
+            self.stale.extend(self.hands.keys().cloned());
         }
+        let mut names = std::mem::take(&mut self.stale);
+        names.extend(self.docket.woken(now).cloned());
+        let planned = names.iter().map(|name| self.decide_one(name)).sum();
+        (names, planned)
     }
 
-    fn decide_one(&mut self, name: &CertName) {
+    fn decide_one(&mut self, name: &CertName) -> usize {
         let ports = &self.agent.ports;
-        for _ in 0..MOST_DECISIONS {
-            let Some(hand) = self.hands.get_mut(name) else { return };
+        let nodes = self.agent.spec.certificates.get(name).map_or(0, |certificate| certificate.nodes.len());
+        let most = MOST_DECISIONS + nodes * MOST_DECISIONS_A_NODE;
+        for made in 0..most {
+            let Some(hand) = self.hands.get_mut(name) else { return made };
+            self.stale.remove(name);
             if hand.broken.is_some() {
-                return hand.plan = None;
-            }
-            let now = ports.clock.now();
-            let woken = hand.plan.as_ref().and_then(Plan::wake).is_none_or(|wake| wake.at <= now);
-            if !hand.stale && !woken {
-                return;
+                self.docket.strike(name);
+                return made;
             }
             // Only now: whoever drops a request waits for the lock, and a thousand directories take time to list.
             hand.take_requests(ports);
-            hand.stale = false;
+            let now = ports.clock.now();
             let mut plan =
                 plan(&self.agent.spec, name, &hand.facts, &self.commons.shared, now, self.agent.settings.horizon);
             plan.steps.retain(|step| !hand.given_up.contains(&step.slot));
@@ -174,13 +197,14 @@ impl<'a> Burst<'a> {
             let record = plan
                 .steps
                 .iter()
-                .position(|step| matches!(step.effect, Effect::Record(_)) && !self.in_flight.holds(name, &step.slot));
+                .position(|step| matches!(step.effect, Effect::Record(_)) && !self.docket.holds(name, &step.slot));
             let decision = record.map(|at| plan.steps.remove(at));
-            hand.plan = Some(plan);
-            let Some(Effect::Record(event)) = decision.map(|step| step.effect) else { return };
+            self.docket.enter(name, plan, hand.facts.ledger.order.as_ref().map(|order| &order.issuer));
+            let Some(Effect::Record(event)) = decision.map(|step| step.effect) else { return made + 1 };
             self.happened(name, vec![event]);
         }
         self.goes_round(name);
+        most
     }
 
     /// A defect of everleaf, which must not fill a disk: the certificate is left alone until the next run.
@@ -190,16 +214,11 @@ impl<'a> Burst<'a> {
         let failure = Failure::new(crate::types::Class::Operator, "internal", name.as_str(), why);
         tracing::error!("{failure}");
         hand.broken = Some(failure);
+        self.stale.insert(name.clone());
     }
 
     fn admit(&self) -> Batch {
-        let mut open: BTreeMap<IssuerName, usize> = BTreeMap::new();
-        for order in self.hands.values().filter_map(|hand| hand.facts.ledger.order.as_ref()) {
-            *open.entry(order.issuer.clone()).or_default() += 1;
-        }
-        let plans = self.hands.iter().filter_map(|(name, hand)| Some((name, hand.plan.as_ref()?)));
-        let now = self.agent.ports.clock.now();
-        admit(plans, &self.in_flight, &open, &self.agent.spec, &self.commons.shared, now)
+        admit(&self.docket, &self.agent.spec, &self.commons.shared, self.agent.ports.clock.now())
     }
 
     // -------------------------------------------------------------------------------------------------------- working
@@ -235,7 +254,7 @@ impl<'a> Burst<'a> {
             spec: Rc::clone(&self.agent.spec),
             ports: self.agent.ports.clone(),
             name: name.clone(),
-            facts: hand.facts.clone(),
+            ledger: hand.facts.ledger.clone(),
             rehearsal: self.agent.settings.rehearsal,
             host: self.agent.settings.host.clone(),
         };
@@ -249,7 +268,7 @@ impl<'a> Burst<'a> {
             }
         }
         self.agent.observer.began(work);
-        self.in_flight.begin(work);
+        self.docket.begin(work);
         self.under_way.push(perform(bench, contexts, work.clone()));
         true
     }
@@ -293,9 +312,7 @@ impl<'a> Burst<'a> {
             Err(AppendError::Stale(_)) => self.commons.catch_up(&self.agent.ports).err(),
             Err(AppendError::Failed(failure)) => Some(failure),
         };
-        for hand in self.hands.values_mut() {
-            hand.stale = true;
-        }
+        self.stale.extend(self.hands.keys().cloned());
         if let (Some(failure), Some(hand)) = (error, self.hands.get_mut(name)) {
             tracing::info!(certificate = %name, "{failure}");
             hand.broken = Some(failure);
@@ -303,16 +320,9 @@ impl<'a> Burst<'a> {
         false
     }
 
-    /// When the nearest pause is over.
-    fn pause(&self) -> Option<Timestamp> {
-        let pauses =
-            self.hands.values().filter_map(|hand| hand.plan.as_ref()?.wakes.iter().find(|wake| pause(wake.kind)));
-        pauses.map(|wake| wake.at).min()
-    }
-
     /// Whether there is anything to wait for.
     fn may_wait(&self, batch: &Batch) -> bool {
-        !self.under_way.is_empty() || !batch.work.is_empty() || self.pause().is_some()
+        !self.under_way.is_empty() || !batch.work.is_empty() || self.docket.pause().is_some()
     }
 
     /// Waits until something finishes, until `pause`, or until the lead wants to be asked again.
@@ -339,25 +349,19 @@ impl<'a> Burst<'a> {
     }
 
     fn finish(&mut self, done: Done) {
-        self.in_flight.end(&done.work);
+        self.docket.end(&done.work);
         let ports = &self.agent.ports;
-        let mut news = false;
+        // What a CA or a node is like concerns all that wait for it: a hundred orders must not meet one outage.
         if let Some((issuer, failure)) = &done.issuer {
-            news |= self.commons.issuer_fared(
-                ports,
-                issuer,
-                self.agent.spec.issuers.get(issuer).map(Issuer::settings),
-                failure.as_ref(),
-            );
-        }
-        if let Some((node, failure)) = &done.node {
-            news |= self.commons.node_fared(ports, node, failure.as_ref());
-        }
-        if news {
-            // What a CA or a node is like concerns all that wait for it: a hundred orders must not meet one outage.
-            for hand in self.hands.values_mut() {
-                hand.stale = true;
+            let settings = self.agent.spec.issuers.get(issuer).map(Issuer::settings);
+            if self.commons.issuer_fared(ports, issuer, settings, failure.as_ref()) {
+                self.concerns(|certificate| certificate.issuer == *issuer);
             }
+        }
+        if let Some((node, failure)) = &done.node
+            && self.commons.node_fared(ports, node, failure.as_ref())
+        {
+            self.concerns(|certificate| certificate.nodes.contains(node));
         }
         let mended = done.work.parts.iter().any(|(_, step)| matches!(step.why, Reason::Drifted { .. }));
         for (name, events) in done.events {
@@ -372,6 +376,7 @@ impl<'a> Burst<'a> {
         }
         for (name, saw) in done.saw {
             if let Some(hand) = self.hands.get_mut(&name) {
+                self.stale.insert(name);
                 hand.see(|seen| match saw {
                     Saw::Ari(generation, answer) => seen.saw_ari(generation, ports.clock.now(), answer),
                     Saw::Endpoint(id, endpoint) => seen.saw_endpoint(id, endpoint),
@@ -382,7 +387,7 @@ impl<'a> Burst<'a> {
         }
         for (name, step) in &done.work.parts {
             let Some(hand) = self.hands.get_mut(name) else { continue };
-            hand.stale = true;
+            self.stale.insert(name.clone());
             if let Some(failure) = &done.failed {
                 tracing::warn!(certificate = %name, "{failure}");
                 hand.given_up.insert(step.slot.clone());
@@ -390,9 +395,17 @@ impl<'a> Burst<'a> {
         }
     }
 
+    /// Certificates at hand that something concerns are planned anew.
+    fn concerns(&mut self, whom: impl Fn(&Certificate) -> bool) {
+        let certificates = &self.agent.spec.certificates;
+        let concerned = self.hands.keys().filter(|name| certificates.get(*name).is_some_and(&whom));
+        self.stale.extend(concerned.cloned());
+    }
+
     /// Makes events durable and known.
     fn happened(&mut self, name: &CertName, events: Vec<Event>) -> bool {
         let Some(hand) = self.hands.get_mut(name) else { return false };
+        self.stale.insert(name.clone());
         let epoch = hand.facts.ledger.next_epoch(self.agent.ports.clock.now());
         let at_epoch = |event| match event {
             Event::Accepted { generation, notes, .. } => Event::Accepted { generation, epoch, notes },
@@ -415,31 +428,35 @@ impl<'a> Burst<'a> {
 
     // --------------------------------------------------------------------------------------------------------- ending
 
-    /// Lets go of certificates of which nothing is due now.
-    fn let_go(&mut self, batch: &Batch) {
+    /// Lets go of certificates of which nothing is due now: one of those that were just planned, or that a limit refuses.
+    fn let_go(&mut self, decided: &BTreeSet<CertName>, batch: &Batch) {
         let now = self.agent.ports.clock.now();
-        let done: Vec<CertName> =
-            self.hands.values().filter(|hand| self.is_done(hand, batch, now)).map(|hand| hand.name.clone()).collect();
-        for name in done {
-            self.close(&name);
+        for name in decided.iter().chain(&batch.refused) {
+            if self.hands.get(name).is_some_and(|hand| self.is_done(hand, batch, now)) {
+                self.close(name);
+            }
         }
+        // What a limit refuses to somebody who is still at work is not asked for again: the limit is planned with.
+        self.stale.extend(batch.refused.iter().filter(|name| self.hands.contains_key(*name)).cloned());
     }
 
     fn is_done(&self, hand: &Hand, batch: &Batch, now: Timestamp) -> bool {
-        if !self.in_flight.is_idle(&hand.name) {
+        if !self.docket.is_idle(&hand.name) {
             return false;
         }
         if hand.broken.is_some() {
             return true;
         }
-        let Some(plan) = &hand.plan else { return true };
-        let deferred = batch.deferred.iter().any(|(name, _, kind, _)| *name == hand.name && pause(*kind));
-        let held_back = plan.steps.iter().any(|step| !batch.refuses(&hand.name, &step.slot));
-        !(hand.stale || deferred || held_back || plan.pauses(now))
+        let Some(plan) = self.docket.plan(&hand.name) else { return true };
+        let refused = |slot: &Slot| *slot == Slot::Issue && batch.refused.contains(&hand.name);
+        let held_back = plan.steps.iter().any(|step| !refused(&step.slot));
+        !(held_back || self.stale.contains(&hand.name) || plan.pauses(now))
     }
 
     fn close(&mut self, name: &CertName) {
         let Some(hand) = self.hands.remove(name) else { return };
+        self.docket.remove(name);
+        self.stale.remove(name);
         let agent = self.agent;
         let now = agent.ports.clock.now();
         let plan = plan(&agent.spec, name, &hand.facts, &self.commons.shared, now, agent.settings.horizon);
@@ -484,10 +501,6 @@ impl<'a> Burst<'a> {
             attempt: ledger.attempts.0,
         })
     }
-}
-
-const fn pause(kind: WakeKind) -> bool {
-    matches!(kind, WakeKind::Pause)
 }
 
 /// What a rehearsal exercises: everything up to the gate, and the hooks around an order.

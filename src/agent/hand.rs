@@ -10,10 +10,6 @@ use std::collections::BTreeSet;
 pub(super) struct Hand {
     pub(super) name: CertName,
     pub(super) facts: Facts,
-    /// What to do about it, as of the last time anything changed.
-    pub(super) plan: Option<Plan>,
-    /// Whether anything changed since.
-    pub(super) stale: bool,
     /// Why everleaf stopped acting on it, if it did.
     pub(super) broken: Option<Failure>,
     /// What failed in a way that leaves no record; not tried again in this burst.
@@ -44,8 +40,6 @@ impl Hand {
         let mut hand = Self {
             name: name.clone(),
             facts: Facts::default(),
-            plan: None,
-            stale: true,
             broken: None,
             given_up: BTreeSet::new(),
             turned_back: 0,
@@ -138,7 +132,6 @@ impl Hand {
         }
         self.records += values.len();
         self.facts.ledger = ledger;
-        self.stale = true;
         true
     }
 
@@ -152,7 +145,6 @@ impl Hand {
     pub(super) fn see(&mut self, saw: impl FnOnce(&mut Sightings)) {
         saw(&mut self.facts.seen);
         self.seen_changed = true;
-        self.stale = true;
     }
 
     /// Ends the burst: writes down what was seen, compacts a long journal, lets go of the lock.

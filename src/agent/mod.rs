@@ -67,6 +67,17 @@ pub trait Observer {
     fn began(&self, work: &Work);
     /// Something happened to a certificate.
     fn happened(&self, name: &CertName, event: &Event);
+    /// The loop went round once, at this cost.
+    fn turned(&self, _: &Effort) {}
+}
+
+/// What one turn of the loop had to look at: of what changed, never of all that is at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Plans made: one for each certificate that anything happened to, and one more for each decision.
+    pub planned: usize,
+    /// Steps looked at to choose what begins.
+    pub examined: usize,
 }
 
 /// What becomes of a burst.

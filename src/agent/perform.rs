@@ -4,7 +4,7 @@ use super::Ports;
 use crate::config::spec::{Certificate, Confirm, Issuer, Node, Spec};
 use crate::core::ledger::Phase;
 use crate::core::sightings::{EndpointSeen, NodeSeen, TimerSeen, endpoint_id};
-use crate::core::{Effect, Event, Facts, Shared, Work};
+use crate::core::{Effect, Event, Ledger, Shared, Work};
 use crate::ports::{
     About, AnyGeneration, Authorization, Criteria, Download, Generation, HookContext, Look, Notice, Observation,
     OrderLook, OrderStatus, Pending, Production, Proof, RenewalInfo, Shown, Verdict,
@@ -49,12 +49,12 @@ impl Done {
     }
 }
 
-/// The facts of one certificate at the moment its work begins, with everything the work needs.
+/// What one certificate's journal says at the moment its work begins, with everything the work needs.
 pub(super) struct Bench {
     pub(super) spec: Rc<Spec>,
     pub(super) ports: Ports,
     pub(super) name: CertName,
-    pub(super) facts: Facts,
+    pub(super) ledger: Ledger,
     pub(super) rehearsal: bool,
     pub(super) host: Printable,
 }
@@ -161,7 +161,7 @@ impl Bench {
     /// Removes a generation, then its key where no other generation has it: a kept key stays.
     fn prune(&self, generation: GenId) -> Result<(), Failure> {
         self.ports.generations.prune(&self.name, generation)?;
-        let held = &self.facts.ledger.generations;
+        let held = &self.ledger.generations;
         let Some(key) = held.get(&generation).map(|held| held.about.key) else { return Ok(()) };
         let kept = held.values().any(|held| held.about.generation != generation && held.about.key == key);
         if kept { Ok(()) } else { self.ports.keys.discard(&self.name, &key) }
@@ -178,9 +178,9 @@ impl Bench {
 
     /// The epoch of an acceptance is given when it is journaled: another decision may come in between.
     fn judge(&self, generation: GenId, names: &[crate::types::Identifier]) -> Event {
-        let attempt = self.facts.ledger.order.as_ref().map_or(Attempt(0), |order| order.attempt);
+        let attempt = self.ledger.order.as_ref().map_or(Attempt(0), |order| order.attempt);
         let judged = || {
-            let ledger = &self.facts.ledger;
+            let ledger = &self.ledger;
             let earlier = || ledger.generations.values().filter(|held| held.about.generation != generation);
             let old_serials: Vec<_> = earlier().map(|held| held.about.serial.clone()).collect();
             let criteria = Criteria {
@@ -196,7 +196,7 @@ impl Bench {
         };
         match judged() {
             Ok(Verdict::Accepted { notes }) => {
-                Event::Accepted { generation, epoch: self.facts.ledger.next_epoch(self.ports.clock.now()), notes }
+                Event::Accepted { generation, epoch: self.ledger.next_epoch(self.ports.clock.now()), notes }
             }
             Ok(Verdict::Rejected { violations }) => Event::Rejected { generation, violations },
             Err(failure) => Event::StepFailed { attempt, failure },
@@ -277,7 +277,7 @@ impl Bench {
 
     /// What an order's looks mean depends on what it was doing.
     fn looked(&self, attempt: Attempt, look: OrderLook) -> Event {
-        let phase = self.facts.ledger.order.as_ref().map(|order| &order.phase);
+        let phase = self.ledger.order.as_ref().map(|order| &order.phase);
         let retry_after = look.retry_after.and_then(|span| u64::try_from(span.as_millis()).ok());
         match look.status {
             OrderStatus::Valid => Event::OrderValid { attempt },
@@ -338,7 +338,7 @@ impl Bench {
     /// Whether a generation that is lost here could be put back from what is published on this machine.
     fn rescued(&self, generation: GenId, failure: &Failure) -> bool {
         let lost = matches!(failure.code.as_str(), "generation:missing" | "generation:damaged");
-        let about = self.facts.ledger.generations.get(&generation).filter(|held| lost && held.accepted());
+        let about = self.ledger.generations.get(&generation).filter(|held| lost && held.accepted());
         let (Some(held), Some(certificate)) = (about, self.certificate()) else { return false };
         // The journal knows that the gate accepted it.
         let about = About { accepted: held.accepted_at(), ..held.about.clone() };
@@ -367,7 +367,7 @@ impl Bench {
                 Err(failure) => Event::DeployFailed { node: node.clone(), epoch: Epoch(0), failure },
             },
             Effect::Inspect { node, generation } => {
-                let started = self.facts.ledger.seq;
+                let started = self.ledger.seq;
                 let (published, failure) = match self.inspect(node, *generation).await {
                     Ok(published) => (published, None),
                     Err(failure) => (None, Some(failure)),
@@ -431,8 +431,8 @@ impl Bench {
         generation: GenId,
         whole: bool,
     ) -> Done {
-        let started = self.facts.ledger.seq;
-        let Some(leaf) = self.facts.ledger.generations.get(&generation).map(|held| held.about.leaf) else {
+        let started = self.ledger.seq;
+        let Some(leaf) = self.ledger.generations.get(&generation).map(|held| held.about.leaf) else {
             return done;
         };
         let observations = match self.observe(endpoint, generation, whole).await {

@@ -13,6 +13,7 @@
 pub mod admit;
 mod asks;
 pub mod budget;
+pub mod docket;
 pub mod effect;
 pub mod event;
 pub mod hold;
@@ -31,7 +32,8 @@ mod want;
 mod watch;
 mod waves;
 
-pub use admit::{Batch, InFlight, Work, admit};
+pub use admit::{Batch, Work, admit};
+pub use docket::Docket;
 pub use effect::{Effect, Slot};
 pub use event::{Ask, Entry, Event};
 pub use ledger::{Facts, Ledger};

@@ -113,8 +113,6 @@ pub enum Reason {
         /// Why not.
         why: String,
     },
-    /// Other orders at this CA go first.
-    CaBusy,
     /// The ARI answer is old, or there is none.
     AriDue,
     /// Challenges are up that no order needs.
@@ -261,7 +259,6 @@ impl fmt::Display for Reason {
             Self::NodeTrouble { node, failure } => write!(f, "{node} cannot be reached ({failure})"),
             Self::ClockSuspect { why } => write!(f, "{why}; no new order until that is mended"),
             Self::Lost { generation } => write!(f, "{generation} is lost, here and where it was published"),
-            Self::CaBusy => f.write_str("other orders at this CA go first"),
             Self::AriDue => f.write_str("the CA's suggested window is to be asked for"),
             Self::LeftBehind => f.write_str("challenges are up that no order needs"),
             Self::PostOwed => f.write_str("the pre hook ran and its order is over"),

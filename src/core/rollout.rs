@@ -90,8 +90,8 @@ fn placed(view: &View<'_>, node: &NodeName, aim: &Aim) -> bool {
 pub(super) fn troubles<'a>(view: &View<'a>, node: &NodeName) -> impl Iterator<Item = &'a Trouble> {
     let (ledger, rolled) = (view.ledger(), view.ledger().rolled(node));
     let lags = rolled.lagging.is_some() || rolled.serve.failures > 0;
-    let here = ledger.want.as_ref().is_some_and(|want| published(view, node, want.on(node)) && !drifted(view, node));
-    let deploy = (lags || !here).then_some(&rolled.deploy);
+    let here = || ledger.want.as_ref().is_some_and(|want| published(view, node, want.on(node)) && !drifted(view, node));
+    let deploy = (rolled.deploy.failures > 0 && (lags || !here())).then_some(&rolled.deploy);
     let reload = (lags || rolled.reload_due()).then_some(&rolled.reload);
     [deploy, reload, Some(&rolled.serve)].into_iter().flatten()
 }
@@ -156,7 +156,6 @@ pub(super) struct Turn<'a> {
     pub(super) node: &'a Node,
     pub(super) aim: &'a Aim,
     pub(super) rolled: &'a Rolled,
-    verb: Digest,
     placement: Digest,
     /// Its own endpoints.
     watches: Vec<Watch<'a>>,
@@ -165,8 +164,8 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     fn new(view: &View<'a>, want: &'a Want, name: &NodeName, watches: Vec<Watch<'a>>) -> Option<Self> {
         let node = view.spec.nodes.get(name)?;
-        let (verb, placement) = (verb(node), placement(node, view.certificate));
-        Some(Self { node, aim: want.on(name), rolled: view.ledger().rolled(name), verb, placement, watches })
+        let placement = placement(node, view.certificate);
+        Some(Self { node, aim: want.on(name), rolled: view.ledger().rolled(name), placement, watches })
     }
 
     fn slot(&self) -> Slot {
@@ -219,7 +218,7 @@ impl<'a> Turn<'a> {
 
     /// Trouble with another reload command, one that has been edited since, is no reason to wait.
     fn edited(&self) -> bool {
-        self.rolled.reload_verb.is_some_and(|verb| verb != self.verb)
+        self.rolled.reload_verb.is_some_and(|it| it != verb(self.node))
     }
 
     fn hold(&self, view: &View<'a>, trouble: &Trouble) -> Option<Timestamp> {
@@ -315,7 +314,7 @@ impl<'a> Turn<'a> {
         if let Some(until) = self.hold(view, &self.rolled.reload) {
             return draft.wake(until, WakeKind::Hold, held("reloading", &self.rolled.reload, draft.now));
         }
-        let (node, verb) = (self.node.name.clone(), self.verb);
+        let (node, verb) = (self.node.name.clone(), verb(self.node));
         let effect = Effect::Reload { node, epoch: self.aim.epoch, generation: self.aim.generation, verb };
         draft.step(self.slot(), effect, why);
     }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod disk;
+mod docket;
 mod limits;
 mod nodes;
 mod pruning;

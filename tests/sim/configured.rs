@@ -16,6 +16,29 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// So many certificates on so many nodes, each a little different.
 pub(crate) fn configured(certificates: u8, nodes: u8) -> Spec {
+    spread(certificates.into(), nodes.into(), |_, nodes| nodes.to_vec())
+}
+
+/// A fleet: so many certificates on all of so many nodes, and so many on two to five of them each, at a CA that keeps up.
+pub(crate) fn fleet(wide: u16, narrow: u16, nodes: u16) -> Spec {
+    let mut spec = spread(wide + narrow, nodes, |at, all| {
+        if at < wide {
+            return all.to_vec();
+        }
+        let (first, many) = (usize::from(at) * 7, 2 + usize::from(at) % 4);
+        (first..first + many).map(|at| all[at % all.len()].clone()).collect()
+    });
+    for issuer in spec.issuers.values_mut() {
+        (issuer.budget.per_account, issuer.parallel) = (None, 20);
+    }
+    for certificate in spec.certificates.values_mut() {
+        certificate.rollout.parallel = 8;
+    }
+    spec
+}
+
+/// So many certificates, each on the nodes that `on` chooses of so many.
+fn spread(certificates: u16, nodes: u16, on: impl Fn(u16, &[NodeName]) -> Vec<NodeName>) -> Spec {
     let node_names: Vec<NodeName> = (0..nodes).map(|at| format!("edge{at}").parse().expect("name")).collect();
     let issuer: IssuerName = "ca".parse().expect("name");
     let hook =
@@ -37,7 +60,7 @@ pub(crate) fn configured(certificates: u8, nodes: u8) -> Spec {
         issuers: [(issuer.clone(), an_issuer(issuer))].into(),
         nodes: node_names.iter().map(|name| (name.clone(), node(name))).collect(),
         groups: std::collections::BTreeMap::new(),
-        certificates: (0..certificates).map(|at| a_certificate(at, &node_names, &hook)).collect(),
+        certificates: (0..certificates).map(|at| a_certificate(at, &on(at, &node_names), &hook)).collect(),
         notifiers: [(notifier.name.clone(), notifier)].into(),
         ping: None,
         metrics: None,
@@ -67,7 +90,7 @@ fn an_issuer(name: IssuerName) -> Issuer {
     }
 }
 
-fn a_certificate(at: u8, nodes: &[NodeName], hook: &Hook) -> (CertName, Certificate) {
+fn a_certificate(at: u16, nodes: &[NodeName], hook: &Hook) -> (CertName, Certificate) {
     let name = name(&format!("c{at}"));
     let names: Vec<Identifier> =
         ["", "www."].iter().map(|prefix| format!("{prefix}{name}.example.org").parse().expect("name")).collect();
@@ -75,7 +98,7 @@ fn a_certificate(at: u8, nodes: &[NodeName], hook: &Hook) -> (CertName, Certific
     // Every third certificate stands behind a balancer: nobody knows which node answers.
     let balanced = at % 3 == 2;
     let endpoint = |(number, node): (usize, &NodeName)| Endpoint {
-        target: Target::Address(SocketAddr::from(([10, 0, at, u8::try_from(number).unwrap_or(0)], 443))),
+        target: Target::Address(address(at, number)),
         sni: names[0].clone(),
         node: (!balanced).then(|| node.clone()),
         starttls: StartTls::No,
@@ -116,6 +139,12 @@ fn a_certificate(at: u8, nodes: &[NodeName], hook: &Hook) -> (CertName, Certific
         notify: Vec::new(),
     };
     (name, certificate)
+}
+
+/// A certificate's endpoint on its node of that number.
+fn address(certificate: u16, number: usize) -> SocketAddr {
+    let ([high, low], [page, number]) = (certificate.to_be_bytes(), u16::try_from(number).unwrap_or(0).to_be_bytes());
+    SocketAddr::from(([10 + high, page, low, number], 443))
 }
 
 // --------------------------------------------------------------------------------------------------------- random lives

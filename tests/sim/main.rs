@@ -21,6 +21,7 @@ mod coverage;
 mod crash;
 mod dice;
 mod faults;
+mod fleet;
 mod forge;
 mod hours;
 mod invariants;

@@ -4,10 +4,9 @@ use crate::configured::configured;
 use crate::scenario::Run;
 use everleaf::config::spec::Spec;
 use everleaf::core::shared::IssuerFacts;
-use everleaf::core::{Ask, Effect, Entry, Event, Facts, Horizon, InFlight, Plan, Shared, Slot, WakeKind, admit, plan};
+use everleaf::core::{Ask, Docket, Effect, Entry, Event, Facts, Horizon, Plan, Shared, Slot, WakeKind, admit, plan};
 use everleaf::ports::About;
 use everleaf::types::{Attempt, CertName, Class, Failure, GenId, KeyFamily, KeyId, Timestamp, Window, sha256};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One certificate, its facts and the time.
@@ -348,8 +347,11 @@ fn where_the_ca_has_few_places_what_has_ended_comes_first_and_nobody_is_last_for
         ["a-soon", "b-new", "c-ended"].map(crate::world::name).into_iter().zip(plans).collect();
     let mut begun = Vec::new();
     while !waiting.is_empty() {
-        let plans = waiting.iter().map(|(name, plan)| (name, plan));
-        let batch = admit(plans, &InFlight::default(), &BTreeMap::new(), &spec, &shared, base + DAY * 61);
+        let mut docket = Docket::default();
+        for (name, plan) in &waiting {
+            docket.enter(name, plan.clone(), None);
+        }
+        let batch = admit(&docket, &spec, &shared, base + DAY * 61);
         let mut orders = batch.work.iter().filter(|work| matches!(work.effect(), Some(Effect::OpenOrder { .. })));
         let (Some(work), None) = (orders.next(), orders.next()) else { panic!("one place, one order: {batch:?}") };
         let name = work.parts[0].0.clone();

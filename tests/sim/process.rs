@@ -3,7 +3,7 @@
 use crate::ca::Client;
 use crate::coverage;
 use crate::world::{Death, Peer};
-use everleaf::agent::{Agent, Observer, Ports, Report, Settings};
+use everleaf::agent::{Agent, Effort, Observer, Ports, Report, Settings};
 use everleaf::config::spec::Spec;
 use everleaf::core::{Event, Work};
 use everleaf::ports::Ca;
@@ -24,6 +24,12 @@ impl Observer for Counting {
     }
 
     fn happened(&self, _: &CertName, _: &Event) {}
+
+    fn turned(&self, effort: &Effort) {
+        for (what, many) in [("planned", effort.planned), ("examined", effort.examined)] {
+            *self.0.state().counts.entry(("effort", what)).or_default() += many as u64;
+        }
+    }
 }
 
 /// A process: one burst.

@@ -32,6 +32,8 @@ const DAY: u64 = 86_400_000;
 #[derive(Debug, Default)]
 pub(crate) struct Watcher {
     pub(crate) violations: Vec<String>,
+    /// Every certificate is planned after each of its records, or, where it goes to hundreds of nodes, after one in so many.
+    pub(crate) plans_one_in: u64,
     /// Challenges that are up now.
     pub(crate) proofs_up: BTreeMap<(CertName, String), Proof>,
     /// The replay of everything ever appended.
@@ -159,7 +161,9 @@ impl State {
                 }
             }
         }
-        if let Scope::Certificate(name) = scope {
+        if let Scope::Certificate(name) = scope
+            && self.points.is_multiple_of(self.watcher.plans_one_in.max(1))
+        {
             self.plan_moves_on(name);
         }
     }

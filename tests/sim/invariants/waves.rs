@@ -8,8 +8,8 @@ use everleaf::types::Epoch;
 /// What is remembered of roll-outs.
 #[derive(Debug, Default)]
 pub(crate) struct Courses {
-    /// Where more nodes have failed than may.
-    stopped: BTreeSet<CertName>,
+    /// Where more nodes have failed than may, and since when.
+    stopped: BTreeMap<CertName, u64>,
     /// Nodes published to, and when that last began.
     begun: BTreeMap<(CertName, NodeName), (Epoch, u64)>,
     /// When a node was last found out of reach.
@@ -52,10 +52,12 @@ impl State {
         let own = certificate.endpoints.iter().all(|endpoint| endpoint.node.is_some());
         let failed = certificate.nodes.iter().filter(|node| has_failed(ledger, node)).count();
         if own && most.is_some_and(|most| failed > most) {
-            if self.watcher.courses.stopped.insert(name.clone()) {
+            let mono = self.mono;
+            if !self.watcher.courses.stopped.contains_key(name) {
+                self.watcher.courses.stopped.insert(name.clone(), mono);
                 self.count("roll-out", "stopped");
             }
-        } else if self.watcher.courses.stopped.remove(name) {
+        } else if self.watcher.courses.stopped.remove(name).is_some() {
             self.count("roll-out", "goes on");
         }
     }
@@ -82,7 +84,8 @@ impl State {
         let now = self.now();
         let last_call = has(&ledger, node);
         let ends = last_call.is_some_and(|at| now >= at);
-        let stopped = self.watcher.courses.stopped.contains(name);
+        // What begins in the very moment in which another one's failure is heard of was begun before.
+        let stopped = self.watcher.courses.stopped.get(name).is_some_and(|since| *since < mono);
         if stopped && !ends {
             self.watcher.violated("nothing_begins_after_too_many_failures", format!("{name} on {node}"));
         }
