@@ -372,6 +372,7 @@ impl Bench {
                     Ok(published) => (published, None),
                     Err(failure) => (None, Some(failure)),
                 };
+                done.node = Some((node.clone(), failure.clone().filter(unreachable)));
                 let seen = NodeSeen { started, at: self.ports.clock.now(), published, failure };
                 done.saw.push((self.name.clone(), Saw::Node(node.clone(), seen)));
                 return done;
@@ -574,5 +575,15 @@ fn concerns_the_ca(failure: &Failure) -> bool {
 
 /// Whether a failed deploy says that the node cannot be reached, and not that this bundle was refused.
 fn unreachable(failure: &Failure) -> bool {
-    failure.class == Class::Retry && matches!(failure.code.as_str(), "node:unreachable" | "hook:timeout" | "hook:later")
+    const CODES: [&str; 8] = [
+        "node:unreachable",
+        "hook:timeout",
+        "hook:later",
+        "ssh:unreachable",
+        "ssh:unresolved",
+        "ssh:lost",
+        "ssh:silent",
+        "ssh:failed",
+    ];
+    failure.class == Class::Retry && CODES.contains(&failure.code.as_str())
 }

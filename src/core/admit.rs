@@ -38,15 +38,19 @@ pub struct Batch {
 
 /// Looks and ARI requests under way at once: file descriptors and the CA's patience are finite.
 const LOOKS: usize = 64;
+/// Deploys, inspections and reloads under way at once on all nodes together: each may be a process here.
+const ERRANDS: usize = 64;
 
 /// Chooses what begins now of all that waits. Looks only where a place is free: it costs what it chooses, and what a limit
 /// refuses.
 #[must_use]
 pub fn admit(docket: &Docket, spec: &Spec, shared: &Shared, now: Timestamp) -> Batch {
-    let mut desk = Desk { docket, spec, shared, now, batch: Batch::default() };
+    let errands = ERRANDS.saturating_sub(docket.errands);
+    let mut desk = Desk { docket, spec, shared, now, errands, batch: Batch::default() };
+    // What ends something goes first where places are few.
+    desk.reloads();
     desk.singles();
     desk.orders();
-    desk.reloads();
     // One cause seldom meets all certificates at one instant: people are told when the work is done.
     let pausing = docket.pause().is_some_and(|at| at.since(now) <= LONGEST_PAUSE);
     if !pausing && !docket.works() && desk.batch.work.is_empty() {
@@ -60,6 +64,8 @@ struct Desk<'a> {
     spec: &'a Spec,
     shared: &'a Shared,
     now: Timestamp,
+    /// Places left for errands to nodes.
+    errands: usize,
     batch: Batch,
 }
 
@@ -80,7 +86,7 @@ impl Desk<'_> {
         let looks = docket.waiting(&Place::Look).take(LOOKS.saturating_sub(docket.looks));
         let deploys = |node: &NodeName| docket.waiting(&Place::Deploy(node.clone())).take(docket.room(node));
         let mut lines: Vec<&Line> = docket.waiting(&Place::Free).chain(looks).collect();
-        lines.extend(docket.ready.iter().flat_map(deploys));
+        lines.extend(docket.ready.iter().flat_map(deploys).take(self.errands));
         lines.sort();
         for line in lines {
             self.begin([line]);
@@ -123,7 +129,8 @@ impl Desk<'_> {
     fn reloads(&mut self) {
         let docket = self.docket;
         for node in &docket.ready {
-            if docket.waiting(&Place::Deploy(node.clone())).next().is_none() {
+            if self.errands > 0 && docket.waiting(&Place::Deploy(node.clone())).next().is_none() {
+                self.errands -= 1;
                 self.begin(docket.waiting(&Place::Reload(node.clone())));
             }
         }

@@ -19,7 +19,7 @@ pub(super) enum Place {
     Free,
     /// One of the few looks at a time.
     Look,
-    /// One of the few deploys at a time on a node that is not being reloaded.
+    /// One of the few deploys or inspections at a time on a node that is not being reloaded.
     Deploy(NodeName),
     /// That all deploys on a node have ended, and its last reload.
     Reload(NodeName),
@@ -33,7 +33,7 @@ impl Place {
     fn of(effect: &Effect) -> Self {
         match effect {
             Effect::Look { .. } | Effect::PollAri { .. } => Self::Look,
-            Effect::Deploy { node, .. } => Self::Deploy(node.clone()),
+            Effect::Deploy { node, .. } | Effect::Inspect { node, .. } => Self::Deploy(node.clone()),
             Effect::Reload { node, .. } => Self::Reload(node.clone()),
             Effect::OpenOrder { issuer, ends, .. } => Self::Order(issuer.clone(), *ends),
             Effect::Tell { notifier, kind, cause, .. } => Self::Tell(notifier.clone(), format!("{kind:?} {cause}")),
@@ -82,6 +82,8 @@ pub struct Docket {
     open: BTreeMap<IssuerName, usize>,
     /// Looks and ARI requests under way.
     pub(super) looks: usize,
+    /// Deploys, inspections and reloads under way on all nodes.
+    pub(super) errands: usize,
     /// Notifiers that are telling people.
     pub(super) telling: BTreeSet<NotifierName>,
     /// Everything else that is under way.
@@ -179,13 +181,15 @@ impl Docket {
             }
         }
         match work.effect() {
-            Some(Effect::Deploy { node, .. }) => self.busy.entry(node.clone()).or_default().deploys += 1,
+            Some(Effect::Deploy { node, .. } | Effect::Inspect { node, .. }) => {
+                self.busy.entry(node.clone()).or_default().deploys += 1;
+            }
             Some(Effect::Reload { node, .. }) => self.busy.entry(node.clone()).or_default().reloading = true,
             Some(Effect::Tell { notifier, .. }) => drop(self.telling.insert(notifier.clone())),
             _ => {}
         }
-        let (looks, works) = counted(work);
-        (self.looks, self.works) = (self.looks + looks, self.works + works);
+        let (looks, errands, works) = counted(work);
+        (self.looks, self.errands, self.works) = (self.looks + looks, self.errands + errands, self.works + works);
         self.sort_node_of(work);
     }
 
@@ -197,7 +201,7 @@ impl Docket {
             }
         }
         match work.effect() {
-            Some(Effect::Deploy { node, .. }) => {
+            Some(Effect::Deploy { node, .. } | Effect::Inspect { node, .. }) => {
                 let busy = self.busy.entry(node.clone()).or_default();
                 busy.deploys = busy.deploys.saturating_sub(1);
             }
@@ -205,8 +209,10 @@ impl Docket {
             Some(Effect::Tell { notifier, .. }) => drop(self.telling.remove(notifier)),
             _ => {}
         }
-        let (looks, works) = counted(work);
-        (self.looks, self.works) = (self.looks.saturating_sub(looks), self.works.saturating_sub(works));
+        let (looks, errands, works) = counted(work);
+        self.looks = self.looks.saturating_sub(looks);
+        self.errands = self.errands.saturating_sub(errands);
+        self.works = self.works.saturating_sub(works);
         self.sort_node_of(work);
     }
 
@@ -295,10 +301,12 @@ impl Docket {
     }
 }
 
-/// What a piece of work counts as: looks, and anything but telling people.
-fn counted(work: &Work) -> (usize, usize) {
-    let looks = work.effect().is_some_and(|effect| Place::of(effect) == Place::Look);
-    (usize::from(looks), usize::from(!matches!(work.effect(), Some(Effect::Tell { .. }))))
+/// What a piece of work counts as: looks, errands to nodes, and anything but telling people.
+fn counted(work: &Work) -> (usize, usize, usize) {
+    let place = work.effect().map(Place::of);
+    let is = |wanted: fn(&Place) -> bool| usize::from(place.as_ref().is_some_and(wanted));
+    let tells = is(|place| matches!(place, Place::Tell(..)));
+    (is(|place| *place == Place::Look), is(|place| place.node().is_some()), 1 - tells)
 }
 
 /// An open order is no longer here but there.

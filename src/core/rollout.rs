@@ -355,13 +355,40 @@ impl<'a> Turn<'a> {
         }
         let unsettled = watches.iter().filter(|watch| !watch.proven()).count() > wrong.len();
         let Some((watch, failure)) = wrong.iter().max_by_key(|(watch, _)| watch.reachable()) else { return };
-        if watch.reachable() {
-            let wrong: Vec<Watch<'a>> = wrong.iter().map(|(watch, _)| **watch).collect();
-            self.mend(view, &wrong, failure.clone(), draft);
+        let failure = failure.clone();
+        let reachable = watch.reachable();
+        let wrong: Vec<Watch<'a>> = wrong.iter().map(|(watch, _)| **watch).collect();
+        if reachable {
+            self.mend(view, &wrong, failure, draft);
         } else if !unsettled {
-            // Nobody answers: that says nothing about what is served. Tell people, look again later.
-            self.lags(false, failure.clone(), draft);
+            self.silent(view, &wrong, failure, draft);
         }
+    }
+
+    /// Nobody answers: that says nothing about what is served, so people are told, and it is looked again later. But what lies there
+    /// can be lost: a machine built anew has nothing, and its server does not start without.
+    fn silent(&self, view: &View<'a>, wrong: &[Watch<'a>], failure: Failure, draft: &mut Draft) {
+        if self.unreachable(view).is_some() || !wrong.iter().any(Watch::meets_nobody) {
+            return self.lags(false, failure, draft);
+        }
+        let Some(files) = self.inspected(view, wrong) else { return self.inspect(draft) };
+        let lost = files.published.is_some() && !files.holds(self.aim.generation);
+        if self.rolled.lagging.is_none() || !lost {
+            return self.lags(lost && self.is_known() && self.rolled.serve.failures == 0, failure, draft);
+        }
+        self.deploy(view, Reason::Drifted { node: self.node.name.clone() }, draft);
+    }
+
+    /// What was found to lie there after these looks.
+    fn inspected(&self, view: &View<'a>, wrong: &[Watch<'a>]) -> Option<&'a NodeSeen> {
+        let seen_at = wrong.iter().map(Watch::seen_at).max();
+        view.facts.seen.nodes.get(&self.node.name).filter(|seen| Some(seen.at) >= seen_at)
+    }
+
+    fn inspect(&self, draft: &mut Draft) {
+        let node = self.node.name.clone();
+        let effect = Effect::Inspect { node: node.clone(), generation: self.aim.generation };
+        draft.step(self.slot(), effect, Reason::StillOld { node });
     }
 
     /// After a hold only a look made since then counts.
@@ -375,11 +402,7 @@ impl<'a> Turn<'a> {
     fn mend(&self, view: &View<'a>, wrong: &[Watch<'a>], failure: Failure, draft: &mut Draft) {
         let node = self.node.name.clone();
         let why = Reason::StillOld { node: node.clone() };
-        let seen_at = wrong.iter().map(Watch::seen_at).max();
-        let Some(files) = view.facts.seen.nodes.get(&node).filter(|seen| Some(seen.at) >= seen_at) else {
-            let effect = Effect::Inspect { node, generation: self.aim.generation };
-            return draft.step(self.slot(), effect, why);
-        };
+        let Some(files) = self.inspected(view, wrong) else { return self.inspect(draft) };
         if let Some((event, generation)) = self.go_back(view, wrong, files) {
             return draft.record(Slot::Want, event, Reason::GoesBack { node, generation });
         }

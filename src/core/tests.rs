@@ -301,7 +301,10 @@ impl Story {
     }
 
     fn lies_there(&mut self, number: u8, generation: GenId) {
-        let published = Some(Published { generation: Some(generation), epoch: None, intact: true });
+        self.finds(number, Some(Published { generation: Some(generation), epoch: None, intact: true }));
+    }
+
+    fn finds(&mut self, number: u8, published: Option<Published>) {
         let started = self.facts.ledger.seq;
         let seen = sightings::NodeSeen { started, at: self.now, published, failure: None };
         self.facts.seen.nodes.insert(node(number), seen);

@@ -144,6 +144,11 @@ impl<'a> Watch<'a> {
         self.shown().any(|shown| !matches!(shown, Shown::Wanted | Shown::Unreachable { .. } | Shown::NotLooked { .. }))
     }
 
+    /// Whether nobody answers at one of its addresses.
+    pub(super) fn meets_nobody(&self) -> bool {
+        self.shown().any(|shown| matches!(shown, Shown::Unreachable { .. }))
+    }
+
     /// Whether ordinary clients are refused: not merely the old leaf, and not merely nobody there.
     fn broken(&self) -> bool {
         self.shown().any(|shown| matches!(shown, Shown::HandshakeFailed { .. } | Shown::BrokenChain { .. }))

@@ -97,7 +97,7 @@ fn parted(said: &str) -> (Vec<String>, String) {
 #[test]
 fn all_of_a_broken_fleet_at_once() {
     let full = std::env::var_os("EVERLEAF_FULL").is_some();
-    let (certificates, nodes) = if full { (200, 50) } else { (12, 10) };
+    let (certificates, nodes) = if full { (40, 50) } else { (12, 10) };
     let mut incident = Incident::new(certificates, nodes);
     let scene = &incident.scene;
     scene.configure(&incident.yaml(true));
@@ -150,6 +150,20 @@ fn all_of_a_broken_fleet_at_once() {
     let before = decisions();
     scene.everleaf(&["deploy", "c001", "--to", "edges"]).exits(0);
     assert_eq!(decisions(), before + nodes);
+}
+
+/// Each node of a group that is named, and each node proven at once with others, is a decision of its own: many are no defect.
+#[test]
+fn a_certificate_on_forty_nodes_is_deployed_to_all_of_them_by_name() {
+    let incident = Incident::new(2, 40);
+    let scene = &incident.scene;
+    scene.configure(&incident.yaml(false));
+    scene.everleaf(&["renew", "c001"]).exits(0);
+    let decided = || scene.events("c001").iter().filter(|it| *it == "want_set").count();
+    let before = decided();
+    scene.everleaf(&["deploy", "c001", "--to", "edges"]).exits(0);
+    assert_eq!(decided(), before + 40);
+    assert_eq!(scene.status("c001")["stage"], "live");
 }
 
 #[test]

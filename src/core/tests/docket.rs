@@ -144,14 +144,16 @@ impl Everything {
         orders.sort_by_key(|part| ends(part));
         let open = self.count(|it| matches!(it, Effect::OpenOrder { .. }));
         work.extend(orders.into_iter().take(4_usize.saturating_sub(open)).map(|part| vec![part.clone()]));
+        let mut first = Vec::new();
         for number in 1..=3 {
             let here =
                 |it: &&(CertName, Step)| matches!(&it.1.effect, Effect::Reload { node: on, .. } if *on == node(number));
             let parts: Vec<_> = steps.iter().filter(here).cloned().collect();
             if !parts.is_empty() && deploys[&node(number)] == 0 && !reloading(&node(number)) {
-                work.push(parts);
+                first.push(parts);
             }
         }
+        let mut work = [first, work].concat();
         let pausing = self.plans.values().any(|plan| plan.pauses(now));
         let works = self.count(|it| !matches!(it, Effect::Tell { .. })) > 0;
         if !pausing && !works && work.is_empty() {
@@ -167,6 +169,26 @@ impl Everything {
         }
         work.into_iter().map(|parts| Work { parts }).collect()
     }
+}
+
+#[test]
+fn a_place_for_errands_goes_to_what_ends_something() {
+    let (spec, shared, now) = (spec(), Shared::default(), Timestamp::from_secs(1_800_000_000));
+    let mut docket = Docket::default();
+    let step = |(slot, effect)| Step { slot, effect, why: Reason::Routine };
+    let plan = |steps: Vec<Step>| Plan { steps, wakes: Vec::new() };
+    docket.enter(&called(0), plan((1..=100).map(deploy).map(step).collect()), None);
+    let first = admit(&docket, &spec, &shared, now).work;
+    assert_eq!(first.len(), 64, "each may be a process");
+    for work in &first {
+        docket.begin(work);
+    }
+    assert_eq!(admit(&docket, &spec, &shared, now).work, []);
+    // One ends, and its node is to be reloaded; thirty-six wait for their first deploy.
+    docket.end(&first[0]);
+    docket.enter(&called(0), plan((2..=100).map(deploy).chain([reload(1)]).map(step).collect()), None);
+    let next = admit(&docket, &spec, &shared, now).work;
+    assert_eq!(next.iter().map(|work| &work.parts[0].1.effect).collect::<Vec<_>>(), [&reload(1).1]);
 }
 
 proptest! {

@@ -105,6 +105,66 @@ fn behind_a_balancer_lagging_and_confirming_do_not_chase_each_other() {
     assert!(story.facts.ledger.live.is_some());
 }
 
+fn nobody() -> Shown {
+    Shown::Unreachable {
+        failure: Failure::new(Class::Retry, "tcp_refused", "192.0.2.1:443", "the connection is refused"),
+    }
+}
+
+#[test]
+fn a_node_that_was_built_anew_gets_its_files_though_its_server_cannot_start_yet() {
+    let mut story = Story::live();
+    let (epoch, first) = story.aim(1);
+    story.later(2 * HOUR);
+    story.shows(1, nobody());
+    assert_eq!(story.does(), [("inspect", Reason::StillOld { node: node(1) })], "what lies there can be looked at");
+    story.finds(1, Some(Published { generation: None, epoch: None, intact: false }));
+    story.decides();
+    assert_eq!(
+        story.does(),
+        [("deploy", Reason::Drifted { node: node(1) })],
+        "nothing does, so it is brought back at once"
+    );
+    story.deploys(1);
+    assert_eq!(names(&story.does()), ["reload"]);
+    story.reloads(1);
+    story.later(61);
+    story.shows(1, nobody());
+    story.lies_there(1, first);
+    story.decides();
+    assert_eq!(story.does(), [], "a server that is still away is waited for");
+    assert_eq!(story.aim(1), (epoch, first));
+}
+
+#[test]
+fn a_server_that_is_away_is_told_of_and_nothing_is_done_to_what_lies_there() {
+    for found in [Some(Published { generation: None, epoch: None, intact: true }), None] {
+        let mut story = Story::live();
+        let first = story.aim(1).1;
+        story.later(2 * HOUR);
+        story.shows(1, nobody());
+        // It lies there whole, or nobody can say.
+        story.finds(1, found.map(|found| Published { generation: Some(first), ..found }));
+        story.decides();
+        assert_eq!(story.does(), []);
+        let told = story.facts.ledger.nodes[&node(1)].serve.last.clone().expect("trouble");
+        assert_eq!(told.code, "tcp_refused", "{told}");
+    }
+}
+
+#[test]
+fn a_node_that_cannot_be_reached_is_not_inspected_for_each_certificate() {
+    let mut story = Story::live();
+    story.later(2 * HOUR);
+    let mut trouble = hold::Trouble::default();
+    trouble.attempt(story.now, &lost());
+    story.shared.nodes.insert(node(1), shared::NodeFacts { trouble, ..shared::NodeFacts::default() });
+    story.shows(1, nobody());
+    story.decides();
+    assert_eq!(story.does(), []);
+    assert!(story.facts.ledger.nodes[&node(1)].lagging.is_some(), "people are told all the same");
+}
+
 fn blind() -> Shown {
     Shown::NotLooked { failure: Failure::new(Class::Retry, "ssh:unreachable", "ssh://far", "connection refused") }
 }
