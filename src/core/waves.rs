@@ -107,6 +107,8 @@ struct Course<'t, 'a> {
     wave: Option<&'a Wave>,
     places: Vec<Place<'t, 'a>>,
     failed: Vec<NodeName>,
+    /// How many of these were tried: who is merely out of reach may have been found so by another certificate.
+    tried: usize,
     canaries_through: bool,
     /// Going back to what was served before is not tried out first.
     back: bool,
@@ -136,9 +138,12 @@ impl<'t, 'a> Course<'t, 'a> {
         // One that went back says that the others had better wait.
         let canaries_through = waited_for.all(|place| place.came == Came::Through && aimed(place));
         let failed = places.iter().filter(|place| place.came == Came::ToGrief).map(Place::name).collect();
+        let tried = |place: &&Place<'t, 'a>| place.turn.failed(view) || place.turn.went_back(want);
+        let tried = places.iter().filter(tried).count();
         Self {
             rollout,
             want,
+            tried,
             wave: view.ledger().wave.as_ref().filter(|wave| wave.epoch == want.default.epoch),
             failed,
             canaries_through,
@@ -200,11 +205,18 @@ impl<'t, 'a> Course<'t, 'a> {
         if place.has_begun() || place.apart || self.back {
             return None;
         }
-        if self.has_stopped() && place.came != Came::ToGrief && !place.turn.is_about_to_end(view) {
+        if self.has_stopped() && !self.is_tried_again(view, place) && !place.turn.is_about_to_end(view) {
             return Some(Bar::Stop);
         }
         let waits = !place.canary && !self.canaries_through && !place.turn.in_a_hurry(view);
         waits.then_some(Bar::Canary)
+    }
+
+    /// Whether a roll-out that has stopped waits for this one. One that is out of reach and was not tried is begun only where it is such nodes
+    /// alone that stopped it.
+    fn is_tried_again(&self, view: &View<'a>, place: &Place<'t, 'a>) -> bool {
+        let enough = self.rollout.max_failures.is_some_and(|most| self.tried > most);
+        place.turn.failed(view) || (place.came == Came::ToGrief && !enough)
     }
 
     /// Whether it has not begun, was not tried, and can wait.

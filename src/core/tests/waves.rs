@@ -266,3 +266,15 @@ fn a_node_found_out_of_reach_counts_as_failed() {
     comes_through(&mut story, &[1]);
     assert_eq!((begins(&story), stops(&story)), (nodes(&[2]), None));
 }
+
+#[test]
+fn a_node_out_of_reach_is_not_begun_where_others_stopped_the_roll_out() {
+    let mut story = second_of(3, |rollout| (rollout.parallel, rollout.max_failures) = (1, Some(0)));
+    fails(&mut story, 1);
+    let mut trouble = hold::Trouble::default();
+    trouble.attempt(story.now, &lost());
+    story.shared.nodes.insert(node(2), shared::NodeFacts { trouble, ..shared::NodeFacts::default() });
+    story.later(2 * MINUTE);
+    assert!(!begins(&story).contains(&node(2)), "another certificate found it so, and it was not tried");
+    assert_eq!(stops(&story), Some(nodes(&[2, 3])));
+}
