@@ -1,6 +1,6 @@
 //! http-01 (RFC 8555 §8.3) by the built-in listener: a path with a token is answered with what proves the account.
 
-use super::listener::{Desk, Listeners, lock};
+use super::listener::{Desk, Listeners, in_order, lock};
 use super::request::{Asked, asked, read_head, reply};
 use crate::ports::Proof;
 use crate::types::{CertName, Failure};
@@ -20,12 +20,15 @@ pub(super) struct Answers {
 impl Listeners<Answers> {
     /// Answers `proof`'s token at all `addresses`, bound if they are not yet.
     pub(super) async fn put_up(&self, name: &CertName, proof: &Proof, addresses: &[SocketAddr]) -> Result<(), Failure> {
-        self.open_all(addresses).await?;
-        self.at(addresses, |answers| {
-            let entry = answers.by_token.entry(proof.token.clone()).or_default();
-            entry.0.clone_from(&proof.key_authorization);
-            entry.1.insert(name.clone());
-        });
+        // One by one: what is bound and has nothing to answer is closed by whoever takes something down meanwhile.
+        for address in in_order(addresses) {
+            self.open_all(&[address]).await?;
+            self.at(&[address], |answers| {
+                let entry = answers.by_token.entry(proof.token.clone()).or_default();
+                entry.0.clone_from(&proof.key_authorization);
+                entry.1.insert(name.clone());
+            });
+        }
         Ok(())
     }
 

@@ -134,7 +134,7 @@ impl<D> Drop for Site<D> {
 }
 
 /// IPv6 first, because `[::]` may cover `0.0.0.0`; nothing twice.
-fn in_order(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+pub(super) fn in_order(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut ordered = addresses.to_vec();
     ordered.sort_by_key(|address| (address.is_ipv4(), *address));
     ordered.dedup();
